@@ -1,0 +1,43 @@
+package codec
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// clock is time.Now at half its price, which is a good part of opening a small
+// record. Between readings of the wall clock it counts on the monotonic clock
+// alone, for tick at most; so a step of the wall clock, or a machine that was
+// asleep, is noticed up to tick late.
+type clock struct {
+	start  time.Time    // when the monotonic clock is taken to be zero
+	read   atomic.Int64 // the monotonic clock at the last reading, nanoseconds
+	offset atomic.Int64 // the wall clock's lead then
+}
+
+const tick = 10 * time.Millisecond
+
+func newClock() *clock {
+	c := &clock{start: time.Now()}
+	c.set()
+	return c
+}
+
+// now returns Unix milliseconds, for wall clocks past 1970.
+func (c *clock) now() int64 {
+	count := time.Since(c.start)
+	if int64(count)-c.read.Load() > int64(tick) {
+		count = c.set()
+	}
+	return (c.offset.Load() + int64(count)) / int64(time.Millisecond)
+}
+
+// set reads the wall clock and returns the monotonic clock.
+func (c *clock) set() time.Duration {
+	wall := time.Now()
+	count := wall.Sub(c.start)
+	// In this order: whoever sees the new reading sees its offset too.
+	c.offset.Store(wall.UnixNano() - int64(count))
+	c.read.Store(int64(count))
+	return count
+}
