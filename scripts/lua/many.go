@@ -1,0 +1,100 @@
+package lua
+
+import (
+	"context"
+	"errors"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Call is one run of a script among many: its keys, which share a slot, and its
+// arguments.
+type Call struct {
+	Keys []string
+	Args []any
+}
+
+// Outcome is what became of one call of many.
+type Outcome struct {
+	Reply
+	Err error
+}
+
+// loadsInVain is how often in a row a load may help none of many calls.
+const loadsInVain = 3
+
+// RunMany calls s once for each of calls, in one round trip a node, more where a
+// node has to load it first, and answers each in its place. go-redis sends a
+// [Repeatable] script again as it does a plain command; any other is sent once,
+// and where its reply is lost the error matches [ErrOutcomeUnknown]. A send other
+// than nil takes the place of a pipeline on the runner's client; it returns each
+// command's error, and gives up when its context ends.
+func (r *Runner) RunMany(ctx context.Context, s *Script, calls []Call, send func(context.Context, []redis.Cmder) []error) []Outcome {
+	if send == nil {
+		send = r.pipeline
+	}
+	outcomes := make([]Outcome, len(calls))
+	missing := make([]int, len(calls))
+	for i := range missing {
+		missing[i] = i
+	}
+	var loadErr error
+	for inVain := 0; len(missing) > 0; {
+		asked := len(missing)
+		missing = runThose(ctx, s, calls, missing, outcomes, send)
+		// Somebody may flush the scripts at any time: a load that helped some is
+		// worth another.
+		if len(missing) < asked {
+			inVain = 0
+		} else if inVain++; inVain == loadsInVain {
+			break
+		}
+		if len(missing) > 0 {
+			loadErr = r.load(ctx, s)
+		}
+	}
+	for _, i := range missing {
+		outcomes[i].Err = failure(s, outcomes[i].Err, loadErr, false)
+	}
+	return outcomes
+}
+
+// runThose runs the calls that which names, and returns the ones whose server
+// does not have the script. It writes over which.
+func runThose(ctx context.Context, s *Script, calls []Call, which []int, outcomes []Outcome, send func(context.Context, []redis.Cmder) []error) []int {
+	cmds := make([]redis.Cmder, len(which))
+	for n, i := range which {
+		cmds[n] = evalsha(ctx, s, calls[i].Keys, calls[i].Args)
+		if s.repeatable {
+			cmds[n] = cmds[n].(once).Cmd
+		}
+	}
+	missing := which[:0]
+	for n, err := range send(ctx, cmds) {
+		i := which[n]
+		switch {
+		case err == nil || errors.Is(err, redis.Nil):
+			outcomes[i] = Outcome{Reply: Reply{Value: cmds[n].(interface{ Val() any }).Val()}}
+		case redis.HasErrorPrefix(err, "NOSCRIPT"):
+			outcomes[i].Err = err
+			missing = append(missing, i)
+		default:
+			outcomes[i].Err = failure(s, err, nil, mayHaveRun(err) && !s.repeatable)
+		}
+	}
+	return missing
+}
+
+// pipeline sends commands on the runner's client.
+func (r *Runner) pipeline(ctx context.Context, cmds []redis.Cmder) []error {
+	pipe := r.rdb.Pipeline()
+	for _, cmd := range cmds {
+		_ = pipe.Process(ctx, cmd) // queues it; each command carries its own error
+	}
+	_, _ = pipe.Exec(ctx)
+	errs := make([]error, len(cmds))
+	for i, cmd := range cmds {
+		errs[i] = cmd.Err()
+	}
+	return errs
+}
