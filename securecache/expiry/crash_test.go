@@ -1,0 +1,203 @@
+package expiry_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/securecache/securecache-go/securecache"
+	"github.com/securecache/securecache-go/securecache/expiry"
+	"github.com/securecache/securecache-go/securecachetest"
+)
+
+func setMany(t testing.TB, c *securecache.Cache, from, many int, ttl time.Duration) {
+	t.Helper()
+	entries := make([]securecache.Entry, many)
+	for i := range entries {
+		entries[i].Name = strconv.Itoa(from + i)
+	}
+	ok(t, errors.Join(c.SetMany(t.Context(), entries, ttl)...))
+}
+
+// tally holds what was delivered against what was scheduled: all of it, and
+// whatever comes twice under the same id.
+type tally struct {
+	ids        map[string]string // by name
+	deliveries int
+}
+
+func (y *tally) add(t testing.TB, name, id string) {
+	t.Helper()
+	if y.ids == nil {
+		y.ids = make(map[string]string)
+	}
+	if was, again := y.ids[name]; again && was != id {
+		t.Errorf("%s came as %s and as %s", name, was, id)
+	}
+	y.ids[name] = id
+	y.deliveries++
+}
+
+// TestConsumersDie kills consumers at every step, one after another, beside
+// one that is killed at any time. The last two live.
+func TestConsumersDie(t *testing.T) {
+	t.Parallel()
+	e := startEstate(t)
+	steps := []string{afterClaim, inHandler, beforeAck, afterAck, afterClaim, inHandler, beforeAck, afterAck, never}
+	if long() {
+		for range 4 {
+			steps = append(steps[:8:8], steps...)
+		}
+	}
+	n, err := expiry.New(e.cache, nil)
+	ok(t, err)
+	var all tally
+	total := 0
+	for i, step := range steps {
+		const each = 20
+		setMany(t, e.cache, total, each, 10*time.Millisecond)
+		total += each
+		lines, stop, wait := e.spawn(t, assignment{Step: step})
+		for lines.Scan() {
+			var d delivery
+			ok(t, json.Unmarshal(lines.Bytes(), &d))
+			all.add(t, d.Name, d.ID)
+			if step == never && len(all.ids) == total {
+				break
+			}
+		}
+		if step == never {
+			eventually(t, "nothing left", func() bool { return depth(t, n) == expiry.Depth{} })
+		}
+		stop()
+		err := wait()
+		var exit *exec.ExitError
+		switch {
+		case step == never && err != nil:
+			t.Errorf("the last: %v", err)
+		case step != never && (!errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL):
+			t.Fatalf("child %d was to die %s: %v", i, step, err)
+		}
+	}
+	if len(all.ids) != total {
+		t.Errorf("%d of %d were delivered", len(all.ids), total)
+	}
+	if all.deliveries == total {
+		t.Error("nothing came twice: no child died with an event in hand")
+	}
+	t.Logf("%d events, %d deliveries, %d children died", total, all.deliveries, len(steps)-1)
+}
+
+// TestServerDies kills the server, which writes an append-only file, with events
+// ahead, due, claimed and handled.
+func TestServerDies(t *testing.T) {
+	t.Parallel()
+	env := start(t, securecachetest.WithPersistence())
+	needsRealServer(t, env)
+	c := env.Cache
+	var all tally
+	h := newHeard()
+	n, _ := listen(t, c, func(ctx context.Context, e expiry.Event) error {
+		if e.Attempt == 1 && len(e.Name)%2 == 1 {
+			return errors.New("not now")
+		}
+		return h.handle(ctx, e)
+	}, &expiry.Options{Visibility: visibility, MaxClaims: 1000, Concurrency: 2, Batch: 8})
+	t.Cleanup(func() {
+		if t.Failed() {
+			d, err := n.Depth(context.Background())
+			t.Logf("%+v, %v, %+v", d, err, n.Stats())
+		}
+	})
+	const rounds, each = 3, 200
+	for round := range rounds {
+		setMany(t, c, round*each, each/2, 20*time.Millisecond)
+		setMany(t, c, round*each+each/2, each/2, 1500*time.Millisecond)
+		h.awaitCount(t, len(h.all())+each/10)
+		ok(t, env.Server.Kill())
+		ok(t, env.Server.Restart(t.Context()))
+	}
+	h.await(t, "all of them", func(events []expiry.Event) bool {
+		names := map[string]bool{}
+		for _, e := range events {
+			names[e.Name] = true
+		}
+		return len(names) == rounds*each
+	})
+	for _, e := range h.all() {
+		all.add(t, e.Name, e.ID)
+	}
+	eventually(t, "nothing left", func() bool { return depth(t, n) == expiry.Depth{} })
+	t.Logf("%d events, %d deliveries", len(all.ids), all.deliveries)
+}
+
+// TestTroubles brings one trouble after another upon the server: Listen says
+// so, and catches up.
+func TestTroubles(t *testing.T) {
+	t.Parallel()
+	env := start(t)
+	needsRealServer(t, env)
+	impatient := *env.Client.Options()
+	impatient.ReadTimeout, impatient.MaxRetries = 300*time.Millisecond, -1
+	ctx, c := t.Context(), cacheOn(t, redis.NewClient(&impatient), env)
+	told := make(chan error, 1)
+	h := newHeard()
+	n, _ := listen(t, c, h.handle, &expiry.Options{Visibility: time.Second, MaxClaims: 1000, OnError: func(err error) {
+		select {
+		case told <- err:
+		default:
+		}
+	}})
+	admin := func(args ...any) func() error {
+		return func() error { return env.Admin.Do(ctx, args...).Err() }
+	}
+	user := env.Client.Options().Username
+	const each = 50
+	for i, trouble := range []struct {
+		name        string
+		begin, over func() error
+		want        string // of the error that is told; "" where it is none
+	}{
+		{"paused", env.Server.Pause, env.Server.Resume, "claim"},
+		{"read-only", admin("replicaof", "127.0.0.1", "1"), admin("replicaof", "no", "one"), "READONLY"},
+		{"out of memory", admin("config", "set", "maxmemory", "1"), admin("config", "set", "maxmemory", "0"), ""},
+		{"without the right", admin("acl", "setuser", user, "-zrangebyscore"), admin("acl", "setuser", user, "+zrangebyscore"), "claim"},
+		{"scripts flushed", admin("script", "flush"), admin("ping"), ""},
+	} {
+		t.Run(trouble.name, func(t *testing.T) {
+			setMany(t, c, each*i, each, 200*time.Millisecond)
+			select {
+			case <-told:
+			default:
+			}
+			ok(t, trouble.begin())
+			if trouble.want != "" {
+				if err := <-told; !strings.Contains(err.Error(), trouble.want) {
+					t.Errorf("told %v, want %s", err, trouble.want)
+				}
+				eventually(t, "over", func() bool { return trouble.over() == nil })
+			}
+			h.await(t, "all", func(events []expiry.Event) bool {
+				names := map[string]bool{}
+				for _, e := range events {
+					names[e.Name] = true
+				}
+				return len(names) == each*(i+1)
+			})
+			ok(t, trouble.over())
+		})
+	}
+	eventually(t, "nothing left", func() bool { return depth(t, n) == expiry.Depth{} })
+	var all tally
+	for _, e := range h.all() {
+		all.add(t, e.Name, e.ID)
+	}
+}

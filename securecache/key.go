@@ -1,0 +1,159 @@
+package securecache
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/keys"
+)
+
+// Key is where something is kept: a Redis key, and what binds a record to it.
+// The zero Key belongs to nothing.
+type Key struct {
+	text  string
+	start int // of the id, in text
+	kind  codec.Kind
+	space string
+}
+
+// String returns the Redis key. It is blinded, unless the namespace has plain
+// names, and may then be personal data.
+func (k Key) String() string { return k.text }
+
+// Kind returns the record kind that the key belongs to.
+func (k Key) Kind() codec.Kind { return k.kind }
+
+// Part returns the key of a companion of the same logical name, which shares
+// its cluster slot. The part is a short word of the program's own, never data.
+func (k Key) Part(part string) Key {
+	k.text += ":" + part
+	return k
+}
+
+// Binding returns what a record stored under the key is bound to.
+func (k Key) Binding() codec.Binding {
+	b := codec.Binding{Namespace: k.space, Kind: k.kind, ID: k.text[k.start:]}
+	if k.kind == codec.KindExpiry {
+		b.FieldID = b.ID
+	}
+	return b
+}
+
+// ParseKey reads a Redis key of a namespace, as a scan finds it.
+func ParseKey(text string) (Key, error) {
+	prefix, rest, ok1 := strings.Cut(text, ":")
+	space, rest, ok2 := strings.Cut(rest, ":")
+	letter, id, ok3 := strings.Cut(rest, ":")
+	if !ok1 || !ok2 || !ok3 || prefix == "" || space == "" || id == "" {
+		return Key{}, fmt.Errorf("%w: a key reads <prefix>:<namespace>:<kind>:<id>", ErrName)
+	}
+	kind, err := codec.ParseKind(letter)
+	if err != nil {
+		return Key{}, fmt.Errorf("%w: %w", ErrName, err)
+	}
+	return Key{text: text, start: len(text) - len(id), kind: kind, space: space}, nil
+}
+
+// Key returns where name is kept under kind, with the cache's tag if it has
+// one. Names are any bytes, one at least. In a namespace with plain names that
+// holds for kinds v and h; the names of all others are tokens, and blinded.
+func (c *Cache) Key(kind codec.Kind, name string) (Key, error) {
+	ring, err := c.keyring.Ring()
+	if err != nil {
+		return Key{}, err
+	}
+	return c.key(ring, kind, name)
+}
+
+// Slot is a blinded tag: what the names of one tag share a cluster slot by.
+type Slot [8]byte
+
+// Tagged returns a view of the cache in which names belong to tag: all names of
+// a tag share a cluster slot, and a name is another under another tag. Tags are
+// blinded as names are. Never take one from user input, which could then choose
+// its slot. The empty tag is none.
+func (c *Cache) Tagged(tag string) *Cache {
+	if tag == "" {
+		return &Cache{core: c.core}
+	}
+	return &Cache{core: c.core, slot: func(n *keys.Names) Slot { return n.Tag(tag) }}
+}
+
+// InSlot is [Cache.Tagged] for who holds the blinded form alone, as
+// [Cache.Slot] gave it.
+func (c *Cache) InSlot(s Slot) *Cache {
+	return &Cache{core: c.core, slot: func(*keys.Names) Slot { return s }}
+}
+
+// Slot returns the blinded form of the cache's tag, false where it has none.
+func (c *Cache) Slot() (Slot, bool, error) {
+	ring, err := c.keyring.Ring()
+	if err != nil || c.slot == nil {
+		return Slot{}, false, err
+	}
+	return c.slot(ring.Names()), true, nil
+}
+
+func (c *Cache) key(ring *keys.Ring, kind codec.Kind, name string) (Key, error) {
+	layout := ring.Layout()
+	if name == "" {
+		return Key{}, fmt.Errorf("%w: it is empty", ErrName)
+	}
+	var buf [128]byte
+	b := append(buf[:0], layout.Prefix...)
+	b = append(append(b, ':'), ring.Namespace()...)
+	b = append(append(b, ':'), kind.String()...)
+	b = append(b, ':')
+	start := len(b)
+	b = c.appendID(b, ring, kind, name)
+	return Key{text: string(b), start: start, kind: kind, space: ring.Namespace()}, nil
+}
+
+// appendID writes the id of FORMAT.md: in braces what decides the slot.
+func (c *Cache) appendID(b []byte, ring *keys.Ring, kind codec.Kind, name string) []byte {
+	layout, names := ring.Layout(), ring.Names()
+	blind := names.Blind(byte(kind), name)
+	first := blind[0]
+	var slot []byte
+	if c.slot != nil {
+		s := c.slot(names)
+		slot, first = s[:], s[0]
+	}
+	b = append(b, '{')
+	if layout.Shards > 0 {
+		b = hex.AppendEncode(b, []byte{first & byte(layout.Shards-1)})
+		b = append(b, '}')
+	}
+	b = base64.RawURLEncoding.AppendEncode(b, slot)
+	if slot != nil && layout.Shards == 0 {
+		b = append(b, '}')
+	}
+	if layout.Plain && (kind == codec.KindValue || kind == codec.KindHash) {
+		b = appendEscaped(b, name)
+	} else {
+		b = base64.RawURLEncoding.AppendEncode(b, blind[:])
+	}
+	if slot == nil && layout.Shards == 0 {
+		b = append(b, '}')
+	}
+	return b
+}
+
+// appendEscaped percent-encodes all but RFC 3986's unreserved characters and
+// the slash.
+func appendEscaped(b []byte, name string) []byte {
+	const digits = "0123456789ABCDEF"
+	for i := range len(name) {
+		switch ch := name[i]; {
+		case 'a' <= ch && ch <= 'z', 'A' <= ch && ch <= 'Z', '0' <= ch && ch <= '9',
+			ch == '.', ch == '_', ch == '~', ch == '-', ch == '/':
+			b = append(b, ch)
+		default:
+			b = append(b, '%', digits[ch>>4], digits[ch&15])
+		}
+	}
+	return b
+}

@@ -1,0 +1,181 @@
+package limit_test
+
+import (
+	"context"
+	"crypto/fips140"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/securecache/securecache-go/keys"
+	"github.com/securecache/securecache-go/securecache"
+	"github.com/securecache/securecache-go/securecache/limit"
+	"github.com/securecache/securecache-go/securecachetest"
+)
+
+func TestMain(m *testing.M) {
+	redis.SetLogger(quiet{}) // what matters of it comes back as an error
+	goleak.VerifyTestMain(m)
+}
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func limiter(t testing.TB, c *securecache.Cache, r limit.Rate, o *limit.Options) *limit.Limiter {
+	t.Helper()
+	l, err := limit.New(c, r, o)
+	ok(t, err)
+	return l
+}
+
+// allowed takes n, from a server that answers.
+func allowed(t testing.TB, l *limit.Limiter, name string, n int, want bool) limit.Result {
+	t.Helper()
+	res, err := l.AllowN(t.Context(), name, n)
+	ok(t, err)
+	if res.Allowed != want {
+		t.Errorf("%d of %s: %+v, want %t", n, name, res, want)
+	}
+	return res
+}
+
+// algorithms by the names that tests give them.
+var algorithms = map[string]limit.Algorithm{
+	"gcra": limit.GCRA, "fixed": limit.FixedWindow, "sliding": limit.SlidingWindow,
+}
+
+// faces runs a test with each command alone and with shared round trips.
+func faces(t *testing.T, run func(t *testing.T, env *securecachetest.Env, c *securecache.Cache)) {
+	for name, o := range map[string]securecache.Options{"plain": {}, "batched": {Batch: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env := securecachetest.Start(t)
+			run(t, env, cacheOn(t, env, env.Client, &o))
+		})
+	}
+}
+
+func cacheOn(t testing.TB, env *securecachetest.Env, rdb redis.UniversalClient, o *securecache.Options) *securecache.Cache {
+	t.Helper()
+	c, err := securecache.New(rdb, env.Keyring, o)
+	ok(t, err)
+	t.Cleanup(func() { ok(t, c.Close()) })
+	return c
+}
+
+// realServer skips what the embedded server cannot show.
+func realServer(t testing.TB, env *securecachetest.Env) {
+	t.Helper()
+	if lacks := env.Server.Lacks(); lacks != nil {
+		t.Skipf("%s is no server that this can be shown on: %s", env.Server.Name(), lacks[0])
+	}
+}
+
+// bed is miniredis under a clock that the test moves.
+type bed struct {
+	mini  *miniredis.Miniredis
+	cache *securecache.Cache
+	clock *clock
+}
+
+func onMini(t testing.TB) *bed {
+	t.Helper()
+	if fips140.Enforced() {
+		t.Skip("miniredis needs SHA-1 for SCRIPT LOAD, which FIPS 140-only mode does not have")
+	}
+	mini := miniredis.RunT(t)
+	b := &bed{mini: mini, clock: &clock{at: time.UnixMicro(1_795_176_000_123_457)}, cache: cacheAt(t, mini.Addr())}
+	mini.SetTime(b.clock.now())
+	mini.ClockTTL(true)
+	return b
+}
+
+// cacheAt is a cache on a server without TLS, with a keyring of its own.
+func cacheAt(t testing.TB, addr string) *securecache.Cache {
+	t.Helper()
+	rdb := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { ok(t, rdb.Close()) })
+	store, wrapper := keys.NewFile(filepath.Join(t.TempDir(), "keyring.json")), keys.InsecurePlain()
+	ok(t, keys.Create(t.Context(), "test", store, wrapper, keys.Layout{}))
+	k, err := keys.Open(t.Context(), "test", store, wrapper, nil)
+	ok(t, err)
+	t.Cleanup(func() { ok(t, k.Close()) })
+	c, err := securecache.New(rdb, k, nil)
+	ok(t, err)
+	t.Cleanup(func() { ok(t, c.Close()) })
+	return c
+}
+
+// pass lets time go by for the server, or go back.
+func (b *bed) pass(d time.Duration) {
+	b.clock.advance(d)
+	b.mini.SetTime(b.clock.now())
+}
+
+// clock is a clock that tests move.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+func long() bool { return os.Getenv("SECURECACHE_LONG") != "" }
+
+// seeds are those of the random histories: one, or as many as are wanted in a
+// long run. SECURECACHE_SEED plays one again.
+func seeds(t *testing.T, inLong int) []uint64 {
+	t.Helper()
+	if text := os.Getenv("SECURECACHE_SEED"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		ok(t, err)
+		return []uint64{n}
+	}
+	list := []uint64{rand.Uint64()}
+	for long() && len(list) < inLong {
+		list = append(list, rand.Uint64())
+	}
+	return list
+}
+
+// eachSeed runs a test under each seed, named so that a failure shows it.
+func eachSeed(t *testing.T, inLong int, run func(t *testing.T, random *rand.Rand)) {
+	for _, seed := range seeds(t, inLong) {
+		t.Run("SECURECACHE_SEED="+strconv.FormatUint(seed, 10), func(t *testing.T) {
+			t.Logf("replay with SECURECACHE_SEED=%d", seed)
+			run(t, rand.New(rand.NewPCG(seed, 0)))
+		})
+	}
+}
+
+func isCost(err error) bool {
+	var cost *limit.CostError
+	return errors.As(err, &cost)
+}

@@ -1,0 +1,193 @@
+package lock_test
+
+import (
+	"context"
+	"crypto/fips140"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/securecache/securecache-go/securecache"
+	"github.com/securecache/securecache-go/securecache/lock"
+	"github.com/securecache/securecache-go/securecachetest"
+)
+
+// patience is how long a caller waits in the tests of a server that is not well.
+const patience = time.Second
+
+// operations are all that is asked of a server, on a lock that is held.
+func operations(l *lock.Locker, held *lock.Lock) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"Try":        func(ctx context.Context) error { _, err := l.Try(ctx, "another job", time.Minute); return err },
+		"Obtain":     func(ctx context.Context) error { _, err := l.Obtain(ctx, "a third job", time.Minute); return err },
+		"Extend":     func(ctx context.Context) error { return held.Extend(ctx, time.Minute) },
+		"GuardedSet": func(ctx context.Context) error { return held.GuardedSet(ctx, "value", nil, time.Minute) },
+		"Release":    held.Release,
+	}
+}
+
+var inOrder = []string{"Try", "Obtain", "Extend", "GuardedSet", "Release"}
+
+// degrade asks for everything, and wants an error from all but what works. None
+// of the errors may be an answer.
+func degrade(t *testing.T, all map[string]func(context.Context) error, says string, works ...string) {
+	t.Helper()
+	for _, name := range inOrder {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		began := time.Now()
+		err := all[name](ctx)
+		took := time.Since(began)
+		cancel()
+		if fine := strings.Contains(fmt.Sprint(works), name); (err == nil) != fine || took > patience+slack {
+			t.Errorf("%s: after %v: %v", name, took, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %s", name, err, says)
+		}
+		for _, answer := range []error{lock.ErrNotObtained, lock.ErrLost, lock.ErrFenced, lock.ErrFence} {
+			if errors.Is(err, answer) {
+				t.Errorf("%s: an answer without one: %v", name, err)
+			}
+		}
+	}
+}
+
+func TestDegraded(t *testing.T) {
+	admin := func(words ...any) func(*testing.T, *securecachetest.Env) {
+		return func(t *testing.T, env *securecachetest.Env) {
+			t.Helper()
+			ok(t, env.Admin.Do(context.Background(), words...).Err())
+		}
+	}
+	for name, tc := range map[string]struct {
+		ail, mend func(t *testing.T, env *securecachetest.Env)
+		works     []string
+		says      string
+	}{
+		"away": {
+			ail:  func(t *testing.T, env *securecachetest.Env) { t.Helper(); ok(t, env.Server.Kill()) },
+			mend: func(t *testing.T, env *securecachetest.Env) { t.Helper(); ok(t, env.Server.Restart(t.Context())) },
+		},
+		"slow": {
+			ail:  func(t *testing.T, env *securecachetest.Env) { t.Helper(); ok(t, env.Server.Pause()) },
+			mend: func(t *testing.T, env *securecachetest.Env) { t.Helper(); ok(t, env.Server.Resume()) },
+		},
+		"read-only": {
+			ail: admin("replicaof", "127.0.0.1", "1"), mend: admin("replicaof", "no", "one"), says: "READONLY",
+		},
+		"out of memory": {
+			ail: admin("config", "set", "maxmemory", "1"), mend: admin("config", "set", "maxmemory", "0"),
+			works: []string{"Extend", "Release"}, says: "OOM",
+		},
+		"not permitted": {
+			ail: admin("acl", "setuser", "app", "-evalsha"), mend: admin("acl", "setuser", "app", "+evalsha"), says: "NOPERM",
+		},
+		"busy": {ail: busy, mend: admin("script", "kill"), says: "BUSY"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env, l := start(t, nil, securecachetest.WithPersistence())
+			realServer(t, env)
+			held := try(t, l, "job", time.Minute)
+			all := operations(l, held)
+			tc.ail(t, env)
+			degrade(t, all, tc.says, tc.works...)
+			tc.mend(t, env)
+			// The release is asked for again, and whoever waits gets the lock.
+			until(t, "the release", func() bool { return held.Release(t.Context()) == nil })
+			got := returns(t, "the lock", obtain(t.Context(), l, "job", time.Minute))
+			ok(t, got.err)
+			release(t, got.held)
+		})
+	}
+}
+
+// busy has the server run a script without end.
+func busy(t *testing.T, env *securecachetest.Env) {
+	t.Helper()
+	ctx := context.Background()
+	ok(t, env.Admin.ConfigSet(ctx, "lua-time-limit", "20").Err())
+	o := *env.Admin.Options()
+	o.ReadTimeout = time.Minute
+	loop := redis.NewClient(&o)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = loop.Eval(ctx, "while true do end", nil).Err() // ends when it is killed
+	}()
+	t.Cleanup(func() { _ = env.Admin.ScriptKill(ctx).Err(); <-done; _ = loop.Close() })
+	until(t, "the server is busy", func() bool {
+		err := env.Admin.Ping(ctx).Err()
+		return err != nil && strings.HasPrefix(err.Error(), "BUSY")
+	})
+}
+
+// TestServerSays has the server answer each command with an error of its own.
+func TestServerSays(t *testing.T) {
+	if fips140.Enforced() {
+		t.Skip("miniredis needs SHA-1 for SCRIPT LOAD, which FIPS 140-only mode does not have")
+	}
+	for name, text := range map[string]string{
+		"loading":       "LOADING Redis is loading the dataset in memory",
+		"master down":   "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+		"misconfigured": "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mini := miniredis.RunT(t)
+			rdb := redis.NewClient(&redis.Options{Addr: mini.Addr(), ContextTimeoutEnabled: true})
+			t.Cleanup(func() { ok(t, rdb.Close()) })
+			c, err := securecache.New(rdb, keyring(t), nil)
+			ok(t, err)
+			t.Cleanup(func() { ok(t, c.Close()) })
+			l := locker(t, c, nil)
+			all := operations(l, try(t, l, "job", time.Minute))
+			mini.SetError(text)
+			degrade(t, all, strings.Fields(text)[0])
+			mini.SetError("")
+			for _, name := range inOrder[len(inOrder)-1:] {
+				ok(t, all[name](t.Context()))
+			}
+		})
+	}
+}
+
+// TestHeldWhileTheServerIsAway: a lock is relied on up to its TTL and not beyond,
+// and is extended as soon as the server is back.
+func TestHeldWhileTheServerIsAway(t *testing.T) {
+	t.Run("too long", func(t *testing.T) {
+		t.Parallel()
+		env, l := start(t, nil)
+		realServer(t, env)
+		const ttl = 900 * time.Millisecond
+		held := try(t, l, "job", ttl)
+		ok(t, env.Server.Kill())
+		returns(t, "the end of the lock", held.Context().Done())
+		late := time.Since(held.Until())
+		if late < 0 || late > slack || context.Cause(held.Context()) != lock.ErrLost {
+			t.Errorf("it ended %v late, by %v", late, context.Cause(held.Context()))
+		}
+		if err := held.GuardedSet(t.Context(), "value", nil, time.Minute); !errors.Is(err, lock.ErrLost) {
+			t.Errorf("a write after the end: %v", err)
+		}
+	})
+	t.Run("for a while", func(t *testing.T) {
+		t.Parallel()
+		env, l := start(t, nil, securecachetest.WithPersistence())
+		realServer(t, env)
+		held := try(t, l, "job", 5*time.Second)
+		before := held.Until()
+		ok(t, env.Server.Kill())
+		ok(t, env.Server.Restart(t.Context()))
+		until(t, "the lock is extended", func() bool { return held.Until().After(before) })
+		if err := held.Context().Err(); err != nil {
+			t.Error(context.Cause(held.Context()))
+		}
+		release(t, held)
+	})
+}

@@ -1,0 +1,107 @@
+package securecache
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/scripts/lua"
+)
+
+// Result is the answer for one name of many: a value, or the error that
+// [Cache.Get] would have given.
+type Result struct {
+	Value []byte
+	Err   error
+}
+
+// GetMany reads many names in one round trip a node and answers for each, in
+// their order.
+func (c *Cache) GetMany(ctx context.Context, names []string) []Result {
+	results := make([]Result, len(names))
+	found := make([]Key, len(names))
+	cmds := make([]redis.Cmder, 0, len(names))
+	at := make([]int, 0, len(names))
+	for i, name := range names {
+		if found[i], results[i].Err = c.Key(codec.KindValue, name); results[i].Err != nil {
+			results[i].Err = c.failed(results[i].Err)
+			continue
+		}
+		cmds = append(cmds, redis.NewStringCmd(ctx, "get", found[i].text))
+		at = append(at, i)
+	}
+	for n, err := range c.conn.processAll(ctx, cmds) {
+		i := at[n]
+		if err != nil {
+			results[i].Err = c.absent(err)
+			continue
+		}
+		record, _ := cmds[n].(*redis.StringCmd).Bytes()
+		results[i].Value, results[i].Err = c.Open(ctx, found[i], record)
+	}
+	return results
+}
+
+// Entry is one value of many to be stored.
+type Entry struct {
+	Name  string
+	Value []byte
+}
+
+// SetMany stores many values for ttl in one round trip a node, and returns an
+// error for each, in their order, nil where it is stored. It is not a
+// transaction.
+func (c *Cache) SetMany(ctx context.Context, entries []Entry, ttl time.Duration, options ...SetOption) []error {
+	if c.schedule != nil {
+		return c.setManyScheduled(ctx, entries, ttl, options)
+	}
+	errs := make([]error, len(entries))
+	cmds := make([]redis.Cmder, 0, len(entries))
+	at := make([]int, 0, len(entries))
+	for i, e := range entries {
+		cmd, err := c.setCmd(ctx, new(space), e.Name, e.Value, ttl, options)
+		if err != nil {
+			errs[i] = c.failed(err)
+			continue
+		}
+		cmds = append(cmds, cmd)
+		at = append(at, i)
+	}
+	for n, err := range c.conn.processAll(ctx, cmds) {
+		if err != nil {
+			errs[at[n]] = c.failed(err)
+			continue
+		}
+		c.counters.sets.Add(1)
+	}
+	return errs
+}
+
+// Call is one run of a script among many: its keys, which share a slot, and its
+// arguments.
+type Call struct {
+	Keys []Key
+	Args []any
+}
+
+// RunMany calls a script once for each of calls, in one round trip a node, and
+// answers each in its place, as [lua.Runner.RunMany] does.
+func (c *Cache) RunMany(ctx context.Context, s *lua.Script, calls []Call) []lua.Outcome {
+	list := make([]lua.Call, len(calls))
+	for i, call := range calls {
+		list[i].Args = call.Args
+		list[i].Keys = make([]string, len(call.Keys))
+		for j, k := range call.Keys {
+			list[i].Keys[j] = k.text
+		}
+	}
+	outcomes := c.scripts.RunMany(ctx, s, list, c.conn.processAll)
+	for i := range outcomes {
+		if outcomes[i].Err != nil {
+			c.counters.errors.Add(1)
+		}
+	}
+	return outcomes
+}
