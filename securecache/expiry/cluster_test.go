@@ -89,7 +89,7 @@ func TestCluster(t *testing.T) {
 	all("through the failover")
 
 	// And what is written afterwards wakes the sleepers at once.
-	eventually(t, "the cache writes again", func() bool { return env.Cache.Set(ctx, strconv.Itoa(total), nil, time.Millisecond) == nil })
+	eventually(t, "the cache writes again", func() bool { return env.Cache.Set(ctx, strconv.Itoa(total), nil, 50*time.Millisecond) == nil })
 	total++
 	more(env.Cache, 100*time.Millisecond)
 	all("after the failover")
@@ -176,7 +176,7 @@ func TestSentinel(t *testing.T) {
 	ok(t, dead.Kill())
 	ok(t, env.AwaitTakeover(ctx, dead))
 	h.await(t, "all through the failover", func(events []expiry.Event) bool { return len(names(t, events)) == 2*each })
-	eventually(t, "the cache writes again", func() bool { return env.Cache.Set(ctx, "again", nil, time.Millisecond) == nil })
+	eventually(t, "the cache writes again", func() bool { return env.Cache.Set(ctx, "again", nil, 50*time.Millisecond) == nil })
 	setMany(t, env.Cache, 2*each, each, 100*time.Millisecond)
 	h.await(t, "all after the failover", func(events []expiry.Event) bool { return len(names(t, events)) == 3*each+1 })
 }

@@ -121,7 +121,7 @@ func TestSetAnew(t *testing.T) {
 	c, h := env.Cache, newHeard()
 	const rounds = 50
 	for range rounds {
-		set(t, c, "name", 3*time.Millisecond)
+		set(t, c, "name", 50*time.Millisecond)
 		for there := true; there; {
 			var err error
 			there, err = c.Exists(t.Context(), "name")
