@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"github.com/securecache/securecache-go/keys/vault/vaulttest"
+	"github.com/securecache/securecache-go/internal/vaulttest"
 )
 
 const (

@@ -20,8 +20,8 @@ import (
 
 	"github.com/securecache/securecache-go/internal/server"
 	"github.com/securecache/securecache-go/internal/server/pki"
+	"github.com/securecache/securecache-go/internal/vaulttest"
 	"github.com/securecache/securecache-go/keys"
-	"github.com/securecache/securecache-go/keys/vault/vaulttest"
 	"github.com/securecache/securecache-go/securecache"
 )
 

@@ -18,14 +18,15 @@ const module = "github.com/securecache/securecache-go/"
 // module's packages by their path in it, others by the prefix of theirs. A
 // trailing slash allows what is below.
 var may = map[string][]string{
-	"keys":            {"golang.org/x/crypto/"},
-	"keys/vault":      {"keys", "github.com/hashicorp/vault/api"},
-	"codec":           {"keys", "github.com/klauspost/compress/", "golang.org/x/crypto/", "github.com/fxamacker/cbor/v2"},
-	"scripts/lua":     {"github.com/redis/go-redis/v9", "golang.org/x/sync/"},
-	"securecache":     {"codec", "keys", "scripts/lua", "github.com/redis/go-redis/v9"},
-	"hardening":       {"github.com/redis/go-redis/v9", "golang.org/x/sys/"},
-	"securecachetest": {"internal/server", "internal/server/", "securecache", "hardening", "keys", "codec", "scripts/lua", "github.com/redis/go-redis/v9"},
-	"internal/server": {"internal/server/", "hardening", "github.com/redis/go-redis/v9", "github.com/alicebob/miniredis/v2", "golang.org/x/sys/"},
+	"keys":               {"golang.org/x/crypto/"},
+	"keys/vault":         {"keys", "github.com/hashicorp/vault/api"},
+	"codec":              {"keys", "github.com/klauspost/compress/", "golang.org/x/crypto/", "github.com/fxamacker/cbor/v2"},
+	"scripts/lua":        {"github.com/redis/go-redis/v9", "golang.org/x/sync/"},
+	"securecache":        {"codec", "keys", "scripts/lua", "github.com/redis/go-redis/v9"},
+	"hardening":          {"github.com/redis/go-redis/v9", "golang.org/x/sys/"},
+	"securecachetest":    {"internal/server", "internal/server/", "securecache", "hardening", "keys", "codec", "scripts/lua", "github.com/redis/go-redis/v9"},
+	"internal/server":    {"internal/server/", "hardening", "github.com/redis/go-redis/v9", "github.com/alicebob/miniredis/v2", "golang.org/x/sys/"},
+	"internal/vaulttest": {"github.com/hashicorp/vault/api"},
 }
 
 // free are the places that may import anything.

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/internal/vaulttest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/keys/vault"
-	"github.com/securecache/securecache-go/keys/vault/vaulttest"
 )
 
 // The tests in the files real_*test.go run against a real Vault: see

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/securecache/securecache-go/keys/vault/vaulttest"
+	"github.com/securecache/securecache-go/internal/vaulttest"
 )
 
 func TestServer(t *testing.T) {
