@@ -17,6 +17,7 @@ var compared = []string{
 	"github.com/go-redis/cache/v9",
 	"github.com/tink-crypto/tink-go/v2",
 	"github.com/redis/rueidis",
+	"github.com/alexedwards/scs/goredisstore",
 	"github.com/fernet/fernet-go",
 	"github.com/hashicorp/vault/api",
 	"github.com/klauspost/compress",
@@ -38,10 +39,10 @@ func (b *bench) report(began time.Time) string {
 	}
 	line("- %s%s", runtime.Version(), versions())
 	line("- %d rounds of %s a side; -reseal %d\n", b.rounds, b.slice, b.settings.reseal)
-	line("Ratios of rates are to raw go-redis, those of times to crypto/cipher: the median of the rounds, with the least")
-	line("and the most. In every round each side runs between two runs of the base, and is divided by their mean. Each side has a")
-	line("client of its own with the same options; values are random bytes, which do not compress, where nothing else is said; names")
-	line("have 40 bytes. The server takes part of the same processors, so whatever a side computes is taken from the rate at once.")
+	line("Ratios are to the row of 1× above: the median of the rounds, with the least and the most. In every round each side runs")
+	line("between two runs of that base, and is divided by their mean. Each side has a client of its own with the same options;")
+	line("values are random bytes, which do not compress, where nothing else is said; names have 40 bytes. The server")
+	line("takes part of the same processors, so whatever a side computes is taken from the rate at once.")
 	line("time/op is what one goroutine waits. B/op and allocs/op are those of the whole process.\n")
 	text.WriteString(table(b.rows))
 	met, all := tally(b.rows)
