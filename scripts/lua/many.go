@@ -25,8 +25,10 @@ const loadsInVain = 3
 
 // RunMany calls s once for each of calls, in one round trip a node, more where a
 // node has to load it first, and answers each in its place. go-redis sends a
-// [Repeatable] script again as it does a plain command; any other is sent once,
-// and where its reply is lost the error matches [ErrOutcomeUnknown]. A send other
+// [Repeatable] script again as it does a plain command, out of sight, so that
+// Resent is never set: its answers have to tell a repetition themselves. Any
+// other is sent once, and where its reply is lost the error matches
+// [ErrOutcomeUnknown]. A send other
 // than nil takes the place of a pipeline on the runner's client; it returns each
 // command's error, and gives up when its context ends.
 func (r *Runner) RunMany(ctx context.Context, s *Script, calls []Call, send func(context.Context, []redis.Cmder) []error) []Outcome {
