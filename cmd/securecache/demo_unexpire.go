@@ -11,7 +11,7 @@ import (
 
 // linkLife is how long the one-time links of the demonstration live: long
 // enough for the server's administrator to get at them, short enough to wait.
-const linkLife = 600 * time.Millisecond
+const linkLife = 2 * time.Second
 
 // demoLinks are a record to be kept beyond its end, and one to be restored.
 func demoLinks() (kept, copied demoRecord) {

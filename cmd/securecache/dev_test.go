@@ -285,6 +285,11 @@ func TestDemoTellsPrograms(t *testing.T) {
 	if len(report.Checks) < 30 || report.Traffic == nil || len(report.Timings) == 0 {
 		t.Errorf("report %+v", report)
 	}
+	for _, c := range report.Checks {
+		if !c.OK {
+			t.Errorf("%+v", c)
+		}
+	}
 	p.ended(t, exitOK)
 }
 

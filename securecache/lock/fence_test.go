@@ -35,6 +35,7 @@ func TestFencesRiseWhateverIsLost(t *testing.T) {
 func TestFencesThatCannotBe(t *testing.T) {
 	now := time.Now()
 	env, l := start(t, &lock.Options{Now: func() time.Time { return now }})
+	realServer(t, env) // the embedded one's Lua reads such numbers otherwise
 	first := try(t, l, "job", time.Minute)
 	release(t, first)
 	key := first.Key().String()
