@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/securecache/securecache-go/internal/server"
+	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 )
 
@@ -68,7 +69,7 @@ has to be.
 func (a *app) demo(parent context.Context) (err error) {
 	ctx, stop := untilHangup(parent)
 	defer stop()
-	s, err := startSetup(ctx, server.Options{Namespace: demoNamespace})
+	s, err := startSetup(ctx, server.Options{Namespace: demoNamespace}, keys.Layout{})
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/internal/server"
+	"github.com/securecache/securecache-go/keys"
 )
 
 // realServers are those that write snapshots and have MONITOR.
@@ -60,7 +61,7 @@ func needServer(t *testing.T, binary string) {
 
 func startTestSetup(t *testing.T, o server.Options) *setup {
 	t.Helper()
-	s, err := startSetup(t.Context(), o)
+	s, err := startSetup(t.Context(), o, keys.Layout{})
 	if err != nil {
 		t.Fatal(err)
 	}

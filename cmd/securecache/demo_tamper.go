@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 )
 
@@ -108,7 +109,7 @@ func (d *demo) put(ctx context.Context, key string, text []byte) error {
 // sealedElsewhere is the record of an attacker who has read FORMAT.md and knows
 // where the record has to stand, but has no key of the application's.
 func sealedElsewhere(ctx context.Context, where codec.Binding) (record []byte, err error) {
-	s, err := createKeyring(ctx, where.Namespace)
+	s, err := createKeyring(ctx, where.Namespace, keys.Layout{})
 	if err != nil {
 		return nil, err
 	}

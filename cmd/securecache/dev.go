@@ -14,10 +14,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/securecache/securecache-go/internal/server"
+	"github.com/securecache/securecache-go/keys"
 )
 
-// devNamespace is dev's, unless another is asked for.
-const devNamespace = "dev"
+const (
+	// devNamespace is dev's, unless another is asked for.
+	devNamespace = "dev"
+	// devShards has it keep a schedule, so that there is nothing that cannot be
+	// tried.
+	devShards = 16
+)
 
 const serverHelp = `The server is valkey-server or redis-server, whichever is on the PATH, otherwise
 one embedded in this process; SECURECACHE_SERVER chooses (valkey-server,
@@ -29,8 +35,8 @@ func newDevCmd(a *app) *cobra.Command {
 		Use:   "dev [-- COMMAND...]",
 		Short: "Start a throw-away secure setup and print the environment to use it",
 		Long: `dev starts a server under mutual TLS with certificates, a least-privileged user
-and a keyring of its own, and prints the environment to use it from another
-terminal. It runs until Ctrl-C or SIGTERM and removes all of it then.
+and a keyring of its own, with shards for expiry events, and prints the
+environment to use it from another terminal. It runs until Ctrl-C or SIGTERM and removes all of it then.
 
 What is printed to standard output is for a shell to read; in bash and zsh
 
@@ -61,7 +67,7 @@ func (a *app) dev(ctx context.Context, file string, command []string) (err error
 	if namespace == "" {
 		namespace = devNamespace
 	}
-	s, err := startSetup(ctx, server.Options{Namespace: namespace})
+	s, err := startSetup(ctx, server.Options{Namespace: namespace}, keys.Layout{Shards: devShards})
 	if err != nil {
 		return err
 	}
@@ -112,6 +118,7 @@ func (a *app) present(s *setup, file string) error {
 	p.line("\nThen, for instance:\n")
 	p.line("  echo hello | securecache set greeting --ttl 10m")
 	p.line("  securecache get greeting")
+	p.line("  securecache watch")
 	p.line("  REDIS_URL=$%s securecache reseal", operatorVariable)
 	p.line("\nCtrl-C or kill %d ends it and removes all of it.", os.Getpid())
 	return p.err

@@ -25,8 +25,8 @@ type setup struct {
 
 // startSetup starts whichever server the environment chooses or the machine
 // has, and creates a keyring for its namespace.
-func startSetup(ctx context.Context, o server.Options) (*setup, error) {
-	s, err := createKeyring(ctx, o.Namespace)
+func startSetup(ctx context.Context, o server.Options, l keys.Layout) (*setup, error) {
+	s, err := createKeyring(ctx, o.Namespace, l)
 	if err != nil {
 		return nil, err
 	}
@@ -49,13 +49,13 @@ var errNoFIPS = &failure{code: exitError, next: installServer,
 	err: errors.New("the embedded server computes SHA-1 for its scripts, which GODEBUG=fips140=only forbids")}
 
 // createKeyring makes a setup that has no server yet.
-func createKeyring(ctx context.Context, namespace string) (*setup, error) {
+func createKeyring(ctx context.Context, namespace string, l keys.Layout) (*setup, error) {
 	dir, err := os.MkdirTemp("", "securecache-keyring-")
 	if err != nil {
 		return nil, err
 	}
 	s := &setup{namespace: namespace, dir: dir}
-	err = keys.Create(ctx, namespace, keys.NewFile(s.keyringFile()), keys.InsecurePlain(), keys.Layout{})
+	err = keys.Create(ctx, namespace, keys.NewFile(s.keyringFile()), keys.InsecurePlain(), l)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

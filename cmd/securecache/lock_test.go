@@ -17,9 +17,9 @@ import (
 	"github.com/securecache/securecache-go/internal/server"
 )
 
-// lockRig is a server and what starts the command on it, in a directory of its
-// own.
-func lockRig(t *testing.T) func(args ...string) *exec.Cmd {
+// commandRig is a server with a keyring, made with these flags, and what starts
+// the command on it, in a directory of its own.
+func commandRig(t *testing.T, flags ...string) func(args ...string) *exec.Cmd {
 	t.Helper()
 	rig, dir := startRig(t, server.Options{}), t.TempDir()
 	t.Cleanup(func() {
@@ -32,7 +32,7 @@ func lockRig(t *testing.T) func(args ...string) *exec.Cmd {
 		cmd.Dir, cmd.Env = dir, append(bareEnvironment(), rig.environ(dir)...)
 		return cmd
 	}
-	if out, err := command("keys", "create").CombinedOutput(); err != nil {
+	if out, err := command(append([]string{"keys", "create"}, flags...)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return command
@@ -42,7 +42,7 @@ func lockRig(t *testing.T) func(args ...string) *exec.Cmd {
 // where two do so at once.
 func TestLockRunOneAtATime(t *testing.T) {
 	t.Parallel()
-	command := lockRig(t)
+	command := commandRig(t)
 	const processes = 12
 	var wg sync.WaitGroup
 	fences := make([]int, processes)
@@ -80,7 +80,7 @@ func TestLockRunKilled(t *testing.T) {
 		t.Skip("only Linux tells a child that its parent was killed")
 	}
 	t.Parallel()
-	command := lockRig(t)
+	command := commandRig(t)
 	run := command("lock", "run", "job", "--", "sh", "-c", `trap "echo told to end; exit" TERM; echo started; while :; do sleep 0.02; done`)
 	out, err := run.StdoutPipe()
 	if err != nil {

@@ -115,6 +115,7 @@ func (r *rig) environ(dir string) []string {
 		"GODEBUG=" + os.Getenv("GODEBUG"),
 		"HOME=" + dir,
 		"TZ=UTC",
+		"ODD=a\x1b[31mname",
 	}
 }
 

@@ -22,7 +22,9 @@ and is not shortened unless --shorten says so.`,
 			if !ttl.set {
 				return usage("--ttl is missing")
 			}
-			return a.withCache(cmd, nil, func(ctx context.Context, c *securecache.Cache) error {
+			// Whether events carry a copy of the value is for programs to say: what is there stays.
+			o := &securecache.Options{Schedule: securecache.Schedule{CopyValue: true}}
+			return a.withCache(cmd, o, func(ctx context.Context, c *securecache.Cache) error {
 				var options []securecache.TouchOption
 				if shorten {
 					options = append(options, securecache.Shorten())
