@@ -62,8 +62,8 @@ func (c *conn) process(ctx context.Context, cmd redis.Cmder) error {
 // master for its slots. The client joins such requests and spaces them. What a
 // reply quotes of names and values is left out.
 func (c *conn) noticed(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || err == redis.Nil { // which is most of what comes here
+		return err
 	}
 	if _, replied := errors.AsType[redis.Error](err); replied {
 		return lua.Unquoted(err)

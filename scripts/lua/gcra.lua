@@ -31,8 +31,8 @@ if enough then
 end
 if cost > 0 and (enough or odd or call('PTTL', KEYS[1]) == -1) then
   -- Two milliseconds more than whole ones: for the part that is cut off, and since the TTL counts from the
-  -- millisecond that has begun.
-  call('SET', KEYS[1], string.format('%.0f', now + ahead), 'PX', (ahead - ahead % 1000) / 1000 + 2)
+  -- millisecond that has begun. As an argument a number keeps all its digits, which tostring would round.
+  call('SET', KEYS[1], now + ahead, 'PX', (ahead - ahead % 1000) / 1000 + 2)
 end
 if enough then
   return ahead

@@ -151,8 +151,9 @@ type Token struct {
 // acted on with an error too: it is then what Options.FailOpen says, but true
 // where an entry is there and does not open.
 func (d *Denylist) Revoked(ctx context.Context, t Token) (bool, error) {
-	keys := make([]securecache.Key, 0, 2)
-	for _, id := range []ID{t.ID, subjectID(t.Subject)} {
+	var room [2]securecache.Key
+	keys := room[:0]
+	for _, id := range [...]ID{t.ID, subjectID(t.Subject)} {
 		if id.name == nil {
 			continue
 		}
@@ -165,13 +166,16 @@ func (d *Denylist) Revoked(ctx context.Context, t Token) (bool, error) {
 	if len(keys) == 0 {
 		return true, fmt.Errorf("%w: neither a token nor a subject is given", ErrID)
 	}
-	revoked, errs := false, make([]error, len(keys))
+	revoked, failed := false, error(nil)
 	for i, r := range d.cache.Read(ctx, keys) {
 		bySubject := t.Subject != "" && i == len(keys)-1
 		one, err := d.verdict(r, bySubject, t.Issued)
-		revoked, errs[i] = revoked || one, err
+		revoked = revoked || one
+		if err != nil {
+			failed = errors.Join(failed, err)
+		}
 	}
-	return revoked, errors.Join(errs...)
+	return revoked, failed
 }
 
 // verdict reads one entry.
