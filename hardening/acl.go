@@ -11,14 +11,17 @@ import (
 
 // Profile says for whom [ACL] renders a user.
 type Profile struct {
-	// User is the login name; "" means "app".
+	// Role says what the user is for.
+	Role Role
+	// User is the login name; "" means the role's name.
 	User string
 	// PasswordSHA256 is the SHA-256 of the password, in 64 lower-case hex
 	// digits: the form in which the server keeps it. The hash has no salt, so
 	// the password should be random and long.
 	PasswordSHA256 string
 	// Prefix and Namespace bound the keys and channels that the user may touch
-	// to <prefix>:<namespace>:*; Prefix "" means "sc".
+	// to <prefix>:<namespace>:*; Prefix "" means "sc". Backup and Monitor touch
+	// neither, and both mean nothing to them.
 	Prefix, Namespace string
 	// Version is the server's, as INFO's redis_version or valkey_version gives
 	// it ("7.0.15"). One unknown word makes a server refuse the whole line, so
@@ -27,38 +30,15 @@ type Profile struct {
 	Version string
 	// Cluster adds what a cluster client needs to find the slots.
 	Cluster bool
-	// NoScriptLoad is the strict profile: SCRIPT LOAD with EVALSHA lets a stolen
-	// credential run any Lua, within the user's keys and commands. Without
-	// it an operator loads the scripts beforehand.
+	// NoScriptLoad is the strict profile of an App: SCRIPT LOAD with EVALSHA lets
+	// a stolen credential run any Lua, within the user's keys and commands.
+	// Without it an operator loads the scripts beforehand.
 	NoScriptLoad bool
-	// Scan adds what re-sealing a namespace takes: SCAN. Key patterns do not limit
-	// it: it shows the key names of every tenant of the server.
-	Scan bool
-	// Doorbell is the user that hears the server's events of expired keys, for the
-	// package expiry, and may do nothing else but prove that they come. It hears
-	// the names of every tenant's keys, so give it a login of its own. Scan and
-	// NoScriptLoad mean nothing to it.
-	Doorbell bool
 	// Commands are further commands, in ACL notation without the plus
 	// ("incrby", "object|freq"), for the application's own scripts: a script
 	// runs with the rights of who calls it. Those that would undo the profile
 	// are refused.
 	Commands []string
-}
-
-// granted is what the cache itself sends, over go-redis.
-var granted = []string{
-	"hello", "auth", "ping", "client|setname", "command", "time",
-	"get", "getrange", "mget", "set", "del", "unlink", "getdel", "exists", "pttl", "pexpire",
-	"evalsha", "script|exists", "subscribe", "unsubscribe", "publish",
-	"hdel", "hget", "hincrby", "hlen", "hrandfield", "hscan", "hset", // scheduled expiry
-	"pexpireat", "zadd", "zcard", "zcount", "zrange", "zrangebyscore", "zrem", "zscore",
-	"zremrangebyscore", // sessions
-}
-
-// doorbell is what the listener to keyspace events sends.
-var doorbell = []string{
-	"hello", "auth", "ping", "client|setname", "command", "subscribe", "unsubscribe", "set", "exists",
 }
 
 // withheld may not be granted by way of [Profile.Commands]. What stands here
@@ -88,21 +68,18 @@ var (
 // file. What follows the word "user" is also what ACL SETUSER takes, word by
 // word. It starts with "reset", so that nothing granted earlier stays.
 //
-// The user reads and writes records by name, runs loaded scripts, and can
-// neither list keys, nor run EVAL, nor see or change the server. Database 0
-// only: SELECT is not granted.
+// An application's user reads and writes records by name, runs loaded scripts,
+// and can neither list keys, nor run EVAL, nor see or change the server; see
+// [Role] for the others. Database 0 only: SELECT is granted to none.
 func ACL(p Profile) (string, error) {
 	p = p.withDefaults()
 	major, minor, err := p.validate()
 	if err != nil {
 		return "", err
 	}
-	scope := p.Prefix + ":" + p.Namespace + ":*"
-	keys, channels := scope, scope
-	if p.Doorbell {
-		keys, channels = p.Prefix+":"+p.Namespace+":e:{*}:bell", "__keyevent@0__:expired"
-	}
-	words := []string{"user", p.User, "reset", "on", "#" + p.PasswordSHA256, "~" + keys, "resetchannels", "&" + channels, "-@all"}
+	words := []string{"user", p.User, "reset", "on", "#" + p.PasswordSHA256}
+	words = append(words, p.scope()...)
+	words = append(words, "-@all")
 	for _, c := range p.commands(major, minor) {
 		words = append(words, "+"+c)
 	}
@@ -111,7 +88,7 @@ func ACL(p Profile) (string, error) {
 
 func (p Profile) withDefaults() Profile {
 	if p.User == "" {
-		p.User = "app"
+		p.User = p.Role.String()
 	}
 	if p.Prefix == "" {
 		p.Prefix = "sc"
@@ -122,23 +99,27 @@ func (p Profile) withDefaults() Profile {
 	return p
 }
 
+// scope are the words that bound keys and channels.
+func (p Profile) scope() []string {
+	inner := p.Prefix + ":" + p.Namespace + ":"
+	switch {
+	case p.Role.keyless():
+		return []string{"resetkeys", "resetchannels"}
+	case p.Role == Doorbell:
+		return []string{"~" + inner + "e:{*}:bell", "resetchannels", "&__keyevent@0__:expired"}
+	}
+	return []string{"~" + inner + "*", "resetchannels", "&" + inner + "*"}
+}
+
 func (p Profile) commands(major, minor int) []string {
-	list := slices.Clone(granted)
-	if p.Doorbell {
-		list = slices.Clone(doorbell)
-	}
-	if major > 7 || major == 7 && minor >= 2 {
-		list = append(list, "client|setinfo")
-	}
+	list := slices.Concat(opening, granted[p.Role])
 	if p.Cluster {
-		list = append(list, "cluster|slots", "asking", "readonly")
+		list = append(list, clustered[p.Role]...)
 	}
-	if !p.NoScriptLoad && !p.Doorbell {
+	if p.Role == App && !p.NoScriptLoad {
 		list = append(list, "script|load")
 	}
-	if p.Scan && !p.Doorbell {
-		list = append(list, "scan", "info") // a resumed scan has to know whether it is still the same process
-	}
+	list = slices.DeleteFunc(list, func(c string) bool { return !knownTo(c, major, minor) })
 	return append(list, p.Commands...)
 }
 
@@ -146,12 +127,15 @@ func (p Profile) commands(major, minor int) []string {
 // the server's version.
 func (p Profile) validate() (major, minor int, err error) {
 	switch {
+	case p.Role < App || p.Role > Doorbell:
+		return 0, 0, errors.New("hardening: there is no such role")
 	case !userForm.MatchString(p.User):
 		return 0, 0, errors.New("hardening: the user name must be 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit")
 	case p.User == "default":
 		return 0, 0, errors.New("hardening: the default user is for switching off; give the application a name of its own")
 	case !hashForm.MatchString(p.PasswordSHA256):
 		return 0, 0, errors.New("hardening: the password hash must be a SHA-256 in 64 lower-case hex digits (printf %s \"$PASSWORD\" | sha256sum)")
+	case p.Role.keyless():
 	case !prefixForm.MatchString(p.Prefix):
 		return 0, 0, errors.New("hardening: the prefix must be 1 to 32 of a-z 0-9 . _ -")
 	case !namespaceForm.MatchString(p.Namespace):

@@ -28,7 +28,7 @@ func ExampleACL() {
 	fmt.Println(strings.ReplaceAll(line, " -@all", "\n  -@all"))
 	// Output:
 	// user app reset on #9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 ~sc:shop:* resetchannels &sc:shop:*
-	//   -@all +hello +auth +ping +client|setname +command +time +get +getrange +mget +set +del +unlink +getdel +exists +pttl +pexpire +evalsha +script|exists +subscribe +unsubscribe +publish +hdel +hget +hincrby +hlen +hrandfield +hscan +hset +pexpireat +zadd +zcard +zcount +zrange +zrangebyscore +zrem +zscore +zremrangebyscore
+	//   -@all +hello +auth +ping +client|setname +time +get +getrange +set +del +unlink +exists +pttl +pexpire +evalsha +subscribe +unsubscribe +publish +hdel +hget +hincrby +hlen +hrandfield +hscan +hset +pexpireat +zadd +zcard +zcount +zrange +zrangebyscore +zrem +zscore +zremrangebyscore
 }
 
 func TestACLWords(t *testing.T) {
@@ -43,9 +43,12 @@ func TestACLWords(t *testing.T) {
 		"pre-release":     {hardening.Profile{Version: "8.2-rc1"}, []string{"+client|setinfo"}, nil},
 		"unstable":        {hardening.Profile{Version: "255.255.255"}, []string{"+client|setinfo"}, nil},
 		"cluster":         {hardening.Profile{Cluster: true}, []string{"+cluster|slots", "+asking", "+readonly"}, []string{"+cluster "}},
-		"strict":          {hardening.Profile{NoScriptLoad: true}, []string{"+evalsha", "+script|exists"}, []string{"script|load"}},
-		"scan":            {hardening.Profile{Scan: true}, []string{"+scan"}, nil},
-		"doorbell":        {hardening.Profile{Doorbell: true, Scan: true, Cluster: true}, []string{" ~sc:ns:e:{*}:bell resetchannels &__keyevent@0__:expired -@all ", "+subscribe", "+set", "+exists", "+cluster|slots"}, []string{"~sc:ns:*", "&sc:ns:*", "+get", "+unlink", "evalsha", "script", "+scan", "+publish", "+psubscribe"}},
+		"strict":          {hardening.Profile{NoScriptLoad: true}, []string{"+evalsha"}, []string{"script|"}},
+		"operator":        {hardening.Profile{Role: hardening.Operator, NoScriptLoad: true}, []string{"user operator ", " ~sc:ns:* resetchannels &sc:ns:* ", "+scan", "+info", "+script|load", "+evalsha"}, []string{"+dump", "+restore"}},
+		"backup":          {hardening.Profile{Role: hardening.Backup, Cluster: true}, []string{"user backup ", " resetkeys resetchannels -@all ", "+psync", "+bgsave"}, []string{"~", "&", "+get", "cluster|", "+save"}},
+		"monitor":         {hardening.Profile{Role: hardening.Monitor, Cluster: true}, []string{"user monitor ", " resetkeys resetchannels -@all ", "+info", "+cluster|info", "+latency|latest"}, []string{"~", "&", "+get", "latency|histogram", "client|list", "slowlog|get", "+acl|list"}},
+		"monitor of 7.0":  {hardening.Profile{Role: hardening.Monitor, Version: "7.0.15"}, []string{"+latency|histogram"}, nil},
+		"doorbell":        {hardening.Profile{Role: hardening.Doorbell, Cluster: true}, []string{"user doorbell ", " ~sc:ns:e:{*}:bell resetchannels &__keyevent@0__:expired -@all ", "+subscribe", "+set", "+exists", "+cluster|slots"}, []string{"~sc:ns:*", "&sc:ns:*", "+get", "+unlink", "evalsha", "script", "+scan", "+publish", "+psubscribe"}},
 		"own commands":    {hardening.Profile{Commands: []string{"incrby", "object|freq", "client|tracking"}}, []string{"+incrby", "+object|freq", "+client|tracking"}, nil},
 		"prefix and user": {hardening.Profile{Prefix: "cache", User: "Shop-1"}, []string{"user Shop-1 reset", "~cache:ns:*", "&cache:ns:*"}, []string{"sc:"}},
 	}
@@ -76,6 +79,8 @@ func TestACLRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := map[string]func(*hardening.Profile){
+		"no such role":             func(p *hardening.Profile) { p.Role = hardening.Doorbell + 1 },
+		"negative role":            func(p *hardening.Profile) { p.Role = -1 },
 		"space in user":            func(p *hardening.Profile) { p.User = "app on" },
 		"newline in user":          func(p *hardening.Profile) { p.User = "app\nuser" },
 		"default user":             func(p *hardening.Profile) { p.User = "default" },
@@ -124,7 +129,7 @@ func TestACLRefuses(t *testing.T) {
 // TestScriptsCallWhatIsGranted reads the scripts' sources: a script runs with the
 // rights of who calls it, so that each command it uses has to be in a profile.
 func TestScriptsCallWhatIsGranted(t *testing.T) {
-	line, err := hardening.ACL(hardening.Profile{PasswordSHA256: hash, Namespace: "ns", Scan: true})
+	line, err := hardening.ACL(hardening.Profile{PasswordSHA256: hash, Namespace: "ns"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -348,7 +348,7 @@ func (s *scan) deposed(ctx context.Context) bool {
 func (s *scan) explain(err error) error {
 	if redis.HasErrorPrefix(err, "NOPERM") {
 		return &failure{code: exitLogin, err: fmt.Errorf("this login may not list keys, which reseal has to: %w", err),
-			next: "use an operator's login, whose ACL has +scan, and +hscan +hget +hset where there are hashes; hardening.ACL renders one with Profile.Scan"}
+			next: "use an operator's login, whose ACL has +scan, and +hscan +hget +hset where there are hashes; to render one: securecache acl operator"}
 	}
 	return err
 }

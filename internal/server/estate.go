@@ -109,8 +109,7 @@ func (e *estate) acl(version string, r role) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	profile.User, profile.PasswordSHA256 = e.operator.name, e.operator.hash()
-	profile.Scan, profile.NoScriptLoad = true, false
+	profile.Role, profile.User, profile.PasswordSHA256 = hardening.Operator, e.operator.name, e.operator.hash()
 	operator, err := hardening.ACL(profile)
 	if err != nil {
 		return "", err

@@ -43,5 +43,5 @@
 // server sends those events when it gets round to deleting, late, once, and to
 // whoever happens to be connected: at most once. They carry a blinded key and
 // no name. They need a login of its own, since whoever hears them hears every
-// tenant's key names: hardening.Profile's Doorbell.
+// tenant's key names: hardening.Doorbell.
 package expiry

@@ -24,7 +24,7 @@ func bellRules(t *testing.T, version string, cluster bool) []any {
 	t.Helper()
 	sum := sha256.Sum256([]byte(bellPassword))
 	line, err := hardening.ACL(hardening.Profile{
-		User: bellUser, PasswordSHA256: hex.EncodeToString(sum[:]), Namespace: "test", Version: version, Doorbell: true, Cluster: cluster,
+		Role: hardening.Doorbell, User: bellUser, PasswordSHA256: hex.EncodeToString(sum[:]), Namespace: "test", Version: version, Cluster: cluster,
 	})
 	ok(t, err)
 	words := []any{"acl", "setuser"}
