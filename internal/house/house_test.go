@@ -24,6 +24,7 @@ var may = map[string][]string{
 	"scripts/lua":        {"github.com/redis/go-redis/v9", "golang.org/x/sync/"},
 	"securecache":        {"codec", "keys", "scripts/lua", "github.com/redis/go-redis/v9"},
 	"hardening":          {"github.com/redis/go-redis/v9", "golang.org/x/sys/"},
+	"hardening/audit":    {"codec", "github.com/redis/go-redis/v9"},
 	"securecachetest":    {"internal/server", "internal/server/", "securecache", "hardening", "keys", "codec", "scripts/lua", "github.com/redis/go-redis/v9"},
 	"internal/server":    {"internal/server/", "hardening", "github.com/redis/go-redis/v9", "github.com/alicebob/miniredis/v2", "golang.org/x/sys/"},
 	"internal/vaulttest": {"github.com/hashicorp/vault/api"},

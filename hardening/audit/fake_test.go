@@ -1,0 +1,206 @@
+package audit_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2/server"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/securecache/securecache-go/hardening/audit"
+	"github.com/securecache/securecache-go/internal/server/pki"
+)
+
+// fake is a server that says what no server does that can be installed here.
+type fake struct {
+	info    string
+	config  map[string]string
+	users   []string
+	modules []string
+	eval    string
+}
+
+// start serves the fake, under TLS where there is a pair.
+func (f fake) start(t *testing.T, pair *pki.Pair) *redis.Client {
+	t.Helper()
+	s, config := f.listen(t, pair)
+	t.Cleanup(s.Close)
+	for name, do := range map[string]func(*server.Peer, []string){
+		"PING": func(c *server.Peer, _ []string) { c.WriteInline("PONG") },
+		"INFO": func(c *server.Peer, _ []string) { c.WriteBulk(strings.ReplaceAll(f.info, "\n", "\r\n")) },
+		"EVAL": func(c *server.Peer, _ []string) { c.WriteBulk(f.eval) },
+		"SCAN": func(c *server.Peer, _ []string) { c.WriteLen(2); c.WriteBulk("0"); c.WriteStrings(nil) },
+		"CONFIG": func(c *server.Peer, _ []string) {
+			c.WriteLen(2 * len(f.config))
+			for name, value := range f.config {
+				c.WriteBulk(name)
+				c.WriteBulk(value)
+			}
+		},
+		"ACL": func(c *server.Peer, args []string) {
+			switch args[0] {
+			case "LIST":
+				c.WriteStrings(f.users)
+			case "WHOAMI":
+				c.WriteBulk("admin")
+			default:
+				c.WriteError("ERR Unknown subcommand or wrong number of arguments for '" + args[0] + "'")
+			}
+		},
+		"MODULE": func(c *server.Peer, _ []string) {
+			c.WriteLen(len(f.modules))
+			for _, m := range f.modules {
+				c.WriteStrings([]string{"name", m, "ver", "1"})
+			}
+		},
+	} {
+		if err := s.Register(name, func(c *server.Peer, _ string, args []string) { do(c, args) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rdb := redis.NewClient(&redis.Options{Addr: s.Addr().String(), TLSConfig: config, MaxRetries: -1, ContextTimeoutEnabled: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
+	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb
+}
+
+func (f fake) listen(t *testing.T, pair *pki.Pair) (*server.Server, *tls.Config) {
+	t.Helper()
+	if pair == nil {
+		return must[*server.Server](t)(server.NewServer("127.0.0.1:0")), nil
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{must[tls.Certificate](t)(pair.TLS())}}
+	return must[*server.Server](t)(server.NewServerTLS("127.0.0.1:0", config)), &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the checks judge it
+}
+
+func TestCertificates(t *testing.T) {
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Skip("this build makes no short keys: ", err)
+	}
+	good := longLived(pki.Server())
+	for _, c := range []struct {
+		name, check string
+		change      func(*pki.Request)
+		want        string
+	}{
+		{"common name alone", "T6", func(r *pki.Request) { r.CommonName, r.DNSNames, r.IPs = "127.0.0.1", nil, nil }, "common name"},
+		{"another name", "T6", func(r *pki.Request) { r.DNSNames, r.IPs = []string{"other.example"}, []net.IP{net.IPv4(10, 0, 0, 1)} }, "does not name 127.0.0.1"},
+		{"short key", "T7", func(r *pki.Request) { r.Key = small }, "1024 bits"},
+		{"a client's", "T8", func(r *pki.Request) { r.Usage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, "extended key usage"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := good
+			c.change(&r)
+			pair := must[pki.Pair](t)(authority.Issue(r))
+			report := look(t, fake{}.start(t, &pair), audit.Options{})
+			if found := of(report, c.check); len(found) != 1 || !strings.Contains(found[0].Evidence, c.want) {
+				t.Errorf("%+v", found)
+			}
+			for _, other := range []string{"T5", "T6", "T7", "T8"} {
+				if other != c.check && len(of(report, other)) != 0 {
+					t.Errorf("%+v", of(report, other))
+				}
+			}
+		})
+	}
+}
+
+func TestFakes(t *testing.T) {
+	for _, c := range []struct {
+		name, check string
+		bad, good   fake
+		options     audit.Options
+		want        string
+	}{
+		{name: "module", check: "S4", bad: fake{modules: []string{"evil"}}, want: "module evil",
+			good: fake{info: "redis_version:8.2.2", modules: []string{"ReJSON", "vectorset"}}},
+		{name: "module that Redis 7 does not bring", check: "S4", bad: fake{info: "redis_version:7.4.6", modules: []string{"ReJSON"}}, want: "ReJSON"},
+		{name: "open scripts", check: "S7", bad: fake{eval: "table"}, good: fake{eval: "nil"}, want: "package"},
+		{name: "ended", check: "S6", bad: fake{info: "redis_version:7.0.15\nexecutable:/usr/local/bin/redis-server"}, good: fake{info: "redis_version:7.2.4\nvalkey_version:8.0.9"}, want: "7.0 is not maintained"},
+		{name: "certificate's user", check: "T11", bad: fake{config: map[string]string{"tls-auth-clients-user": "CN"}, users: []string{"user default on #00 ~* &* +@all"}},
+			good: fake{config: map[string]string{"tls-auth-clients-user": "CN"}, users: []string{"user default off ~* &* +@all"}}, want: "which is on"},
+		{name: "log", check: "S10", bad: fake{config: map[string]string{"hide-user-data-from-log": "no"}},
+			good: fake{config: map[string]string{"hide-user-data-from-log": "yes"}}, want: "hide-user-data-from-log is no"},
+		{name: "cluster bus", check: "T10", bad: fake{info: "role:master", config: map[string]string{"cluster-enabled": "yes", "tls-cluster": "no", "tls-replication": "yes"}},
+			good: fake{info: "role:master", config: map[string]string{"cluster-enabled": "yes", "tls-cluster": "yes", "tls-replication": "yes"}}, want: "tls-cluster"},
+		{name: "no file", check: "A13", bad: fake{info: "config_file:"}, good: fake{info: "config_file:/etc/redis.conf"}, want: "without a configuration file"},
+		{name: "rules of a server without DRYRUN", check: "A5", bad: fake{info: "redis_version:6.2.20", users: []string{"user app on #00 ~a +@all -config"}},
+			good: fake{info: "redis_version:6.2.20", users: []string{"user app on #00 ~a -@all +get +evalsha"}}, want: "eval"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			pair := must[pki.Pair](t)(authority.Issue(longLived(pki.Server())))
+			o := c.options
+			o.Checks = []string{c.check}
+			if found := of(look(t, c.bad.start(t, &pair), o), c.check); len(found) == 0 || !strings.Contains(found[0].Evidence, c.want) {
+				t.Errorf("%+v", found)
+			}
+			if found := of(look(t, c.good.start(t, &pair), o), c.check); len(found) != 0 {
+				t.Errorf("on a good one: %+v", found)
+			}
+		})
+	}
+}
+
+// TestWeaknesses has the boundary of each branch that a release mends.
+func TestWeaknesses(t *testing.T) {
+	for _, c := range []struct {
+		info     string
+		has, not string
+	}{
+		{"redis_version:7.2.10", "CVE-2025-49844", "CVE-2025-32023"},
+		{"redis_version:7.2.11", "CVE-2026-25243", "CVE-2025-49844"},
+		{"redis_version:7.0.15", "CVE-2025-49844", "CVE-2026-23479"}, // no release of 7.0; the later one begins with 7.2
+		{"redis_version:6.2.20", "CVE-2026-25243", "CVE-2025-49844"},
+		{"redis_version:8.0.4", "CVE-2026-23479", "CVE-2025-49844"},
+		{"redis_version:8.2.1", "CVE-2025-49844", ""},
+		{"redis_version:8.6.5", "CVE-2026-81934", "CVE-2026-23479"},
+		{"redis_version:8.6.6", "", "CVE-2026-81934"},
+		{"redis_version:8.10.1", "", "CVE-2026-81934"},
+		{"redis_version:7.2.4\nvalkey_version:8.0.1", "CVE-2025-49844", "CVE-2026-23479"},
+		{"redis_version:7.2.4\nvalkey_version:8.0.6", "CVE-2025-67733", "CVE-2025-49844"},
+		{"redis_version:7.2.4\nvalkey_version:8.1.8", "CVE-2026-56684", "CVE-2025-67733"},
+		{"redis_version:7.2.4\nvalkey_version:9.0.2", "CVE-2026-63639", "CVE-2025-67733"},
+		{"redis_version:7.2.4\nvalkey_version:9.1.1", "", "CVE-2026-63639"},
+	} {
+		t.Run(c.info, func(t *testing.T) {
+			pair := must[pki.Pair](t)(authority.Issue(longLived(pki.Server())))
+			found := of(look(t, fake{info: c.info}.start(t, &pair), audit.Options{}), "S5")
+			seen := map[string]audit.Result{}
+			for _, one := range found {
+				seen[one.Subject] = one
+			}
+			if _, ok := seen[c.has]; !ok && c.has != "" {
+				t.Errorf("%s is not found", c.has)
+			}
+			if one, ok := seen[c.not]; ok {
+				t.Errorf("%+v", one)
+			}
+			if c.has == "" && len(found) > 0 {
+				t.Errorf("%+v", found)
+			}
+		})
+	}
+}
+
+// TestPackagedVersionsArePossible: what a distribution has mended does not show
+// in its version.
+func TestPackagedVersionsArePossible(t *testing.T) {
+	for path, possible := range map[string]bool{"/usr/bin/redis-server": true, "/usr/local/bin/redis-server": false} {
+		r := look(t, fake{info: "redis_version:7.0.15\nexecutable:" + path}.start(t, nil), audit.Options{})
+		for _, one := range append(of(r, "S5"), of(r, "S6")...) {
+			if one.Possible != possible || possible && one.Severity > audit.Medium {
+				t.Errorf("%s: %+v", path, one)
+			}
+		}
+		if len(of(r, "S5")) == 0 || len(of(r, "S6")) == 0 {
+			t.Error("nothing is found")
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package audit_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/securecache/securecache-go/hardening/audit"
+)
+
+// serve answers each connection by f, until the test ends.
+func serve(t *testing.T, f func(net.Conn)) string {
+	t.Helper()
+	l := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
+	conns, done := make(chan net.Conn, 100), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns <- conn
+			go f(conn)
+		}
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		<-done
+		close(conns)
+		for conn := range conns {
+			_ = conn.Close()
+		}
+	})
+	return l.Addr().String()
+}
+
+// TestNoServer: whatever is there, the answer is an error, in time.
+func TestNoServer(t *testing.T) {
+	silent := func(net.Conn) {}
+	web := func(conn net.Conn) {
+		_, _ = bufio.NewReader(conn).ReadString('\n')
+		_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
+		_ = conn.Close()
+	}
+	for name, addr := range map[string]string{
+		"half open": serve(t, silent), "not Redis": serve(t, web), "nobody": "127.0.0.1:1",
+		"closes at once": serve(t, func(conn net.Conn) { _ = conn.Close() }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			// Options as a careless caller has them: no deadlines kept, retries.
+			rdb := redis.NewClient(&redis.Options{Addr: addr, ReadTimeout: -1, MaxRetries: 10})
+			defer rdb.Close()
+			begun := time.Now()
+			_, err := audit.Run(t.Context(), rdb, &audit.Options{Timeout: 500 * time.Millisecond})
+			if !errors.Is(err, audit.ErrUnreachable) {
+				t.Errorf("%v", err)
+			}
+			if took := time.Since(begun); took > 20*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
+func TestStoppedServer(t *testing.T) {
+	each(t, func(t *testing.T, binary string) {
+		b := stock(t, binary)
+		rdb := b.client(t, "")
+		if err := b.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := audit.Run(t.Context(), rdb, &audit.Options{Timeout: 500 * time.Millisecond}); !errors.Is(err, audit.ErrUnreachable) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// TestUnprivileged: who may see little learns little, and which grants are
+// missing; nothing passes unseen.
+func TestUnprivileged(t *testing.T) {
+	each(t, func(t *testing.T, binary string) {
+		b := hardened(t, binary, nil)
+		b.do(t, "ACL", "SETUSER", "eye", "on", hashed(b.password), "-@all", "+ping", "+hello", "+auth", "+info")
+		r := look(t, b.client(t, "eye"), audit.Options{})
+		needs := map[string]string{}
+		for _, one := range r.Of(audit.Unknown) {
+			needs[one.Check] = one.Needs
+		}
+		for check, grant := range map[string]string{
+			"M1": "+config|get", "A1": "+acl|list", "A3": "+acl|list +config|get", "S4": "+module|list", "S7": "+eval", "S9": "+function|list",
+			"S11": "+client|list", "A12": "+acl|log", "A14": "+command", "P1": "+scan +pttl +getrange +hrandfield", "N3": "+config|get",
+		} {
+			if needs[check] != grant {
+				t.Errorf("%s needs %q", check, needs[check])
+			}
+		}
+		// What connections of one's own and INFO show is seen all the same.
+		for _, one := range r.Of(audit.Passed) {
+			if !strings.Contains(" N1 A13 M5 T1 T2 T3 T4 T5 T6 T7 T8 S5 S6 ", " "+one.Check+" ") {
+				t.Errorf("passed unseen: %+v", one)
+			}
+		}
+	})
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	defer rdb.Close()
+	for name, o := range map[string]audit.Options{
+		"check": {Checks: []string{"X1"}}, "skip": {Skip: []string{"n1"}}, "waiver": {Waivers: []audit.Waiver{{Check: "N1"}}},
+	} {
+		if _, err := audit.Run(t.Context(), rdb, &o); err == nil || errors.Is(err, audit.ErrUnreachable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	ring := redis.NewRing(&redis.RingOptions{})
+	defer ring.Close()
+	if _, err := audit.Run(t.Context(), ring, nil); err == nil {
+		t.Error("a ring is audited")
+	}
+}
