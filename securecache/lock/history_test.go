@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/faults"
 	"github.com/securecache/securecache-go/scripts/lua"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/lock"
@@ -18,17 +22,21 @@ import (
 
 // TestHistories has clients take locks and write under them while the server is
 // killed, paused, emptied and cut off, and checks what they saw against the
-// model of model_test.go.
+// model of model_test.go. A history ends when its faults are over and enough has
+// happened, however long that takes on a busy machine.
 func TestHistories(t *testing.T) {
 	t.Parallel()
-	n, lasts := 1, 4*time.Second
-	if long() {
-		n, lasts = 20, 6*time.Second
+	n, troubles := 1, 6
+	if os.Getenv("SECURECACHE_LONG") != "" {
+		n, troubles = 20, 8
 	}
-	for _, seed := range seeds(t, n) {
+	seeds, err := faults.Seeds(n)
+	ok(t, err)
+	for _, seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Logf("%s=%d replays this history", seedEnv, seed)
-			record(t, seed, lasts).check(t)
+			t.Parallel()
+			t.Logf("%s=%d replays this history", faults.SeedEnv, seed)
+			record(t, seed, troubles).check(t)
 		})
 	}
 }
@@ -36,15 +44,17 @@ func TestHistories(t *testing.T) {
 const (
 	clients   = 16
 	lockNames = 3
+	enough    = 4 * clients            // locks held
 	valueLife = 500 * time.Millisecond // a value's part in the history
 )
 
 // history is what the clients saw, in spans of the time since it began.
 type history struct {
 	began   time.Time
-	flushed []span
+	flushed []faults.Span
 
 	mu     sync.Mutex
+	rich   chan struct{} // closed when enough locks were held
 	holds  []hold
 	writes []write
 	reads  []read
@@ -56,7 +66,7 @@ type hold struct {
 	client int
 	name   string
 	fence  int64
-	call   span
+	call   faults.Span
 	until  time.Duration
 }
 
@@ -74,7 +84,7 @@ type write struct {
 	client        int
 	name, value   string
 	fence, number int64
-	call          span
+	call          faults.Span
 	result        result
 }
 
@@ -82,34 +92,57 @@ type write struct {
 type read struct {
 	client      int
 	name, value string
-	call        span
+	call        faults.Span
 }
 
 func (h *history) now() time.Duration { return time.Since(h.began) }
 
-func record(t *testing.T, seed uint64, lasts time.Duration) *history {
+func record(t *testing.T, seed uint64, troubles int) *history {
 	env := securecachetest.Start(t, securecachetest.WithPersistence())
 	realServer(t, env)
-	h := &history{began: time.Now()}
-	list := newProxies(t, env, 4)
+	h := &history{began: time.Now(), rich: make(chan struct{})}
+	storm := &faults.Storm{
+		Server: env.Server, Admin: env.Admin.Options(), Rand: faults.Rand(seed, clients), Began: h.began,
+		Kinds: []faults.Kind{faults.Kill, faults.Pause, faults.Cut, faults.FlushScripts, faults.FlushAll, faults.Unsubscribe},
+	}
+	ok(t, storm.Open(4))
+	t.Cleanup(storm.Close)
 	var players []*player
 	for i := range clients {
-		c := through(t, env, list[i%len(list)])
+		c := through(t, env, storm.Addr(i))
 		l := locker(t, c, &lock.Options{Fixed: i%2 == 1})
-		players = append(players, &player{h: h, id: i, cache: c, locker: l, rand: newRand(seed, uint64(i))})
+		players = append(players, &player{h: h, id: i, cache: c, locker: l, rand: faults.Rand(seed, uint64(i))})
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), lasts)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, p := range players {
 		wg.Go(func() { p.run(ctx) })
 	}
-	f := &faults{t: t, env: env, proxies: list, rand: newRand(seed, clients), began: h.began}
-	f.run(ctx)
+	err := storm.Bring(ctx, troubles)
+	select {
+	case <-h.rich:
+	case <-ctx.Done():
+	}
+	cancel()
 	wg.Wait()
-	h.flushed = f.flushed
-	t.Logf("%d locks held, %d writes, %d reads; %v", len(h.holds), len(h.writes), len(h.reads), f.counts)
+	ok(t, err)
+	h.flushed = storm.Flushed
+	t.Logf("%d locks held, %d writes, %d reads in %v; %v", len(h.holds), len(h.writes), len(h.reads), h.now().Round(time.Millisecond), storm.Counts)
 	return h
+}
+
+// through returns a cache of a client of its own that goes by way of addr.
+func through(t *testing.T, env *securecachetest.Env, addr string) *securecache.Cache {
+	t.Helper()
+	o := *env.Client.Options()
+	o.Addr = addr
+	rdb := redis.NewClient(&o)
+	t.Cleanup(func() { ok(t, rdb.Close()) })
+	c, err := securecache.New(rdb, env.Keyring, nil)
+	ok(t, err)
+	t.Cleanup(func() { ok(t, c.Close()) })
+	return c
 }
 
 // player is one client.
@@ -138,13 +171,15 @@ func (p *player) run(ctx context.Context) {
 	}
 }
 
-// deadline is how long a client waits for one answer.
-const deadline = 250 * time.Millisecond
+// deadline is how long a client waits for one answer: some outlast a pause.
+func (p *player) deadline() time.Duration {
+	return faults.Between(p.rand, 100*time.Millisecond, time.Second)
+}
 
 func (p *player) lock(ctx context.Context) {
 	name := fmt.Sprint("lock ", p.rand.IntN(lockNames))
-	ttl := between(p.rand, 300*time.Millisecond, 900*time.Millisecond)
-	asking, cancel := context.WithTimeout(ctx, between(p.rand, 50*time.Millisecond, 2*deadline))
+	ttl := faults.Between(p.rand, 300*time.Millisecond, 900*time.Millisecond)
+	asking, cancel := context.WithTimeout(ctx, p.deadline())
 	defer cancel()
 	ask := p.locker.Obtain
 	if p.rand.IntN(4) == 0 {
@@ -153,15 +188,18 @@ func (p *player) lock(ctx context.Context) {
 	from := p.h.now()
 	held, err := ask(asking, name, ttl)
 	if err != nil {
-		wait(ctx, between(p.rand, time.Millisecond, 20*time.Millisecond))
+		faults.Wait(ctx, faults.Between(p.rand, time.Millisecond, 20*time.Millisecond))
 		return
 	}
-	call := span{from, p.h.now()}
+	call := faults.Span{From: from, To: p.h.now()}
 	number := p.work(ctx, held)
 	// What a holder may rely on ends with his lock, or where he gives it up.
 	until := min(p.h.now(), held.Until().Sub(p.h.began))
 	p.h.add(func(h *history) {
 		h.holds = append(h.holds, hold{p.id, name, held.Fence(), call, until})
+		if len(h.holds) == enough {
+			close(h.rich)
+		}
 	})
 	p.past = &stale{held.Fence(), number}
 	p.giveBack(held)
@@ -171,7 +209,7 @@ func (p *player) lock(ctx context.Context) {
 // writes it has numbered.
 func (p *player) work(ctx context.Context, held *lock.Lock) (numbered int64) {
 	for range p.rand.IntN(3) {
-		answer, cancel := context.WithTimeout(ctx, deadline)
+		answer, cancel := context.WithTimeout(ctx, p.deadline())
 		w := p.newWrite(held.Fence(), numbered+1)
 		err := held.GuardedSet(answer, w.name, []byte(w.value), time.Minute)
 		cancel()
@@ -181,21 +219,20 @@ func (p *player) work(ctx context.Context, held *lock.Lock) (numbered int64) {
 		numbered++
 		p.note(w, err)
 	}
-	hold := between(p.rand, 0, 30*time.Millisecond)
+	hold := faults.Between(p.rand, 0, 30*time.Millisecond)
 	if p.rand.IntN(16) == 0 {
 		hold = time.Second // and more: beyond a fixed lock's end
 	}
-	select {
-	case <-time.After(hold):
-	case <-held.Context().Done():
-	case <-ctx.Done():
-	}
+	both, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(held.Context(), cancel)()
+	faults.Wait(both, hold)
 	return numbered
 }
 
 // giveBack releases the lock, unless the holder is to die with it.
 func (p *player) giveBack(held *lock.Lock) {
-	answer, cancel := context.WithTimeout(context.Background(), deadline)
+	answer, cancel := context.WithTimeout(context.Background(), p.deadline())
 	defer cancel()
 	if p.rand.IntN(8) == 0 {
 		cancel() // nothing is sent: the lock stays until its TTL is up
@@ -207,7 +244,7 @@ func (p *player) newWrite(fence, number int64) write {
 	p.writes++
 	return write{
 		client: p.id, name: p.valueName(), value: fmt.Sprint(p.id, "/", p.writes),
-		fence: fence, number: number, call: span{from: p.h.now()},
+		fence: fence, number: number, call: faults.Span{From: p.h.now()},
 	}
 }
 
@@ -218,7 +255,7 @@ func (p *player) valueName() string {
 
 // note records a write and what became of it; one that was not sent is none.
 func (p *player) note(w write, err error) {
-	w.call.to = p.h.now()
+	w.call.To = p.h.now()
 	switch {
 	case err == nil:
 		w.result = written
@@ -237,7 +274,7 @@ func (p *player) note(w write, err error) {
 func (p *player) writeLate() {
 	p.past.number++
 	w := p.newWrite(p.past.fence, p.past.number)
-	answer, cancel := context.WithTimeout(context.Background(), deadline)
+	answer, cancel := context.WithTimeout(context.Background(), p.deadline())
 	defer cancel()
 	key, err := p.cache.Key(codec.KindValue, w.name)
 	if err != nil {
@@ -258,14 +295,14 @@ func (p *player) writeLate() {
 }
 
 func (p *player) readOne() {
-	r := read{client: p.id, name: p.valueName(), call: span{from: p.h.now()}}
-	answer, cancel := context.WithTimeout(context.Background(), deadline)
+	r := read{client: p.id, name: p.valueName(), call: faults.Span{From: p.h.now()}}
+	answer, cancel := context.WithTimeout(context.Background(), p.deadline())
 	defer cancel()
 	value, err := p.cache.Get(answer, r.name)
 	if err != nil && !errors.Is(err, securecache.ErrMiss) {
 		return
 	}
-	r.value, r.call.to = string(value), p.h.now()
+	r.value, r.call.To = string(value), p.h.now()
 	p.h.add(func(h *history) { h.reads = append(h.reads, r) })
 }
 

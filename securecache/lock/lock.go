@@ -108,7 +108,7 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration) error {
 func (l *Lock) extended(start time.Time, ttl time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over {
+	if l.over || !time.Now().Before(l.until) { // the timer may be late
 		return false
 	}
 	l.ttl = ttl

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/securecache/securecache-go/internal/server/faults"
 )
 
 // check holds a history to what locks promise.
 func (h *history) check(t *testing.T) {
 	t.Helper()
-	if len(h.holds) < clients {
+	if len(h.holds) < enough {
 		t.Errorf("%d locks were held: too few to say anything", len(h.holds))
 	}
 	byName := map[string][]hold{}
@@ -39,10 +41,10 @@ func fencesOutOfOrder(holds []hold) (wrong [][2]hold) {
 	// The one that was asked for last among the smaller fences.
 	var last hold
 	for i, h := range holds {
-		if i > 0 && (h.fence <= holds[i-1].fence || h.call.to < last.call.from) {
+		if i > 0 && (h.fence <= holds[i-1].fence || h.call.To < last.call.From) {
 			wrong = append(wrong, [2]hold{last, h})
 		}
-		if h.call.from >= last.call.from {
+		if h.call.From >= last.call.From {
 			last = h
 		}
 	}
@@ -52,14 +54,14 @@ func fencesOutOfOrder(holds []hold) (wrong [][2]hold) {
 // heldTwice returns pairs of holds that both relied on the lock at one time,
 // unless the locks were flushed after the first was asked for and before the
 // second was obtained.
-func heldTwice(holds []hold, flushed []span) (wrong [][2]hold) {
+func heldTwice(holds []hold, flushed []faults.Span) (wrong [][2]hold) {
 	for i, first := range holds {
 		for _, second := range holds[i+1:] {
-			if second.call.to >= first.until || first.call.to >= second.until {
+			if second.call.To >= first.until || first.call.To >= second.until {
 				continue
 			}
-			excused := slices.ContainsFunc(flushed, func(f span) bool {
-				return f.to >= first.call.from && f.from <= second.call.to
+			excused := slices.ContainsFunc(flushed, func(f faults.Span) bool {
+				return f.To >= first.call.From && f.From <= second.call.To
 			})
 			if !excused {
 				wrong = append(wrong, [2]hold{first, second})
@@ -119,7 +121,7 @@ func (h *history) checkWrites(t *testing.T) {
 	parts := map[string][]porcupine.Operation{}
 	for _, w := range h.writes {
 		if w.result == unknown {
-			w.call.to = math.MaxInt64
+			w.call.To = math.MaxInt64
 		}
 		parts[w.name] = append(parts[w.name], operation(w.client, w, w.call))
 	}
@@ -137,26 +139,26 @@ func (h *history) checkWrites(t *testing.T) {
 	}
 }
 
-func operation(client int, input any, call span) porcupine.Operation {
-	return porcupine.Operation{ClientId: client, Input: input, Call: int64(call.from), Return: int64(call.to)}
+func operation(client int, input any, call faults.Span) porcupine.Operation {
+	return porcupine.Operation{ClientId: client, Input: input, Call: int64(call.From), Return: int64(call.To)}
 }
 
 // TestTheModelFindsWhatIsWrong gives it histories that no lock may have.
 func TestTheModelFindsWhatIsWrong(t *testing.T) {
-	at := func(from, to time.Duration) span { return span{from, to} }
+	at := func(from, to time.Duration) faults.Span { return faults.Span{From: from, To: to} }
 	first := hold{0, "l", 10, at(0, 1), 9}
 	for name, tc := range map[string]struct {
 		second       hold
-		flushed      []span
+		flushed      []faults.Span
 		order, twice bool
 	}{
 		"after the first":               {hold{1, "l", 11, at(9, 10), 19}, nil, false, false},
 		"the same fence":                {hold{1, "l", 10, at(9, 10), 19}, nil, true, false},
 		"a smaller fence":               {hold{1, "l", 9, at(9, 10), 19}, nil, true, false},
-		"a smaller one after a flush":   {hold{1, "l", 9, at(9, 10), 19}, []span{at(2, 3)}, true, false},
+		"a smaller one after a flush":   {hold{1, "l", 9, at(9, 10), 19}, []faults.Span{at(2, 3)}, true, false},
 		"during the first":              {hold{1, "l", 11, at(3, 4), 19}, nil, false, true},
-		"during it, after a flush":      {hold{1, "l", 11, at(3, 4), 19}, []span{at(2, 3)}, false, false},
-		"during it, and a flush later":  {hold{1, "l", 11, at(3, 4), 19}, []span{at(5, 6)}, false, true},
+		"during it, after a flush":      {hold{1, "l", 11, at(3, 4), 19}, []faults.Span{at(2, 3)}, false, false},
+		"during it, and a flush later":  {hold{1, "l", 11, at(3, 4), 19}, []faults.Span{at(5, 6)}, false, true},
 		"as the first is given up":      {hold{1, "l", 11, at(3, 9), 19}, nil, false, false},
 		"asked for before, given later": {hold{1, "l", 11, at(0, 12), 19}, nil, false, false},
 	} {
