@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer b.close()
 	for _, section := range []func(context.Context) error{
-		b.codec, b.names, b.values, b.sessions, b.limits, b.denylist, b.tokens, b.deadlines, b.reseal,
+		b.codec, b.names, b.values, b.sessions, b.locks, b.limits, b.denylist, b.tokens, b.deadlines, b.reseal,
 	} {
 		if err := section(ctx); err != nil {
 			return err

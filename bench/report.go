@@ -18,6 +18,7 @@ var compared = []string{
 	"github.com/tink-crypto/tink-go/v2",
 	"github.com/redis/rueidis",
 	"github.com/alexedwards/scs/goredisstore",
+	"github.com/bsm/redislock",
 	"github.com/go-redis/redis_rate/v10",
 	"github.com/fernet/fernet-go",
 	"github.com/hashicorp/vault/api",
