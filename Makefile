@@ -10,7 +10,7 @@ FUZZTIME  ?= 20s
 REPORT    := --format pkgname
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test test-race test-fips test-vault test-modules test-all bench vet lint fuzz examples certs vectors vault clean servers
+.PHONY: help demo build test test-race test-fips test-vault test-modules test-all bench vet lint fuzz examples matrix certs vectors vault clean servers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ fuzz: ## each fuzz target for FUZZTIME
 
 examples: servers ## build and run every example
 	@for e in examples/*/; do echo "example $$e" && $(GO) run ./cmd/securecache dev -- $(GO) run ./$$e || exit 1; done
+
+matrix: servers ## the table of docs/tls.md, from what the servers do
+	$(GO) test -count=1 -run '^TestMatrix$$' ./hardening -update
 
 certs: ## the matrix of good and bad certificates, into testdata/certs
 	$(GO) run ./internal/server/gencerts testdata/certs

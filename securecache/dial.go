@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"github.com/securecache/securecache-go/handshake"
 	"github.com/securecache/securecache-go/keys"
 )
 
@@ -22,6 +24,9 @@ const (
 	// Under the idle timeouts that servers and load balancers commonly have: over
 	// TLS the pool cannot see that the other side has hung up.
 	maxIdle = 4 * time.Minute
+	// How long a connection outlives what its certificates are worth: their end, a
+	// replacement, a revocation.
+	maxLife = 30 * time.Minute
 )
 
 // Dial connects to the server that rawURL names and returns a cache on it,
@@ -82,12 +87,13 @@ func dialOne(rawURL string, config *tls.Config) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, errURL
 	}
-	if o.Network != "unix" {
-		o.TLSConfig = config
-	}
 	o.ContextTimeoutEnabled = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	timeouts(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.ConnMaxIdleTime)
+	timeouts(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.ConnMaxIdleTime, &o.ConnMaxLifetime)
+	if o.Network != "unix" {
+		o.TLSConfig = config
+		o.Dialer = dialer(config, o.ConnMaxLifetime, o.ReadTimeout+o.WriteTimeout)
+	}
 	return redis.NewClient(o), nil
 }
 
@@ -96,10 +102,10 @@ func dialCluster(rawURL string, config *tls.Config) (redis.UniversalClient, erro
 	if err != nil {
 		return nil, errURL
 	}
-	o.TLSConfig = config
 	o.ContextTimeoutEnabled = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	timeouts(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.ConnMaxIdleTime)
+	timeouts(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.ConnMaxIdleTime, &o.ConnMaxLifetime)
+	o.TLSConfig, o.Dialer = config, dialer(config, o.ConnMaxLifetime, o.ReadTimeout+o.WriteTimeout)
 	return redis.NewClusterClient(o), nil
 }
 
@@ -108,19 +114,29 @@ func dialFailover(rawURL string, config *tls.Config) (redis.UniversalClient, err
 	if err != nil {
 		return nil, errURL
 	}
-	o.TLSConfig = config
 	o.ContextTimeoutEnabled = true
 	if o.Username == "" && o.Password == "" {
 		o.Username, o.Password = o.SentinelUsername, o.SentinelPassword
 	}
-	timeouts(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.ConnMaxIdleTime)
+	timeouts(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.ConnMaxIdleTime, &o.ConnMaxLifetime)
+	o.TLSConfig, o.Dialer = config, dialer(config, o.ConnMaxLifetime, o.ReadTimeout+o.WriteTimeout)
 	return redis.NewFailoverClient(o), nil
 }
 
+// dialer ends what the pool does not, which are subscriptions. The pool's own
+// connections have the time of one command more than their life, in which it
+// replaces them.
+func dialer(config *tls.Config, life, command time.Duration) func(context.Context, string, string) (net.Conn, error) {
+	if life <= 0 {
+		return handshake.Dialer(config, 0)
+	}
+	return handshake.Dialer(config, life+max(command, dialTimeout))
+}
+
 // timeouts fills in what the URL left open.
-func timeouts(dial, read, write, idle *time.Duration) {
+func timeouts(dial, read, write, idle, life *time.Duration) {
 	for d, preset := range map[*time.Duration]time.Duration{
-		dial: dialTimeout, read: replyTimeout, write: replyTimeout, idle: maxIdle,
+		dial: dialTimeout, read: replyTimeout, write: replyTimeout, idle: maxIdle, life: maxLife,
 	} {
 		if *d == 0 {
 			*d = preset

@@ -23,11 +23,12 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
-	redis, passwordFile                string
-	tlsCA, tlsCert, tlsKey, serverName string
-	namespace, keyring, wrap, tag      string
-	output                             format
-	timeout                            time.Duration
+	redis, passwordFile            string
+	tlsCA, tlsCert, tlsKey, tlsCRL string
+	serverName                     string
+	namespace, keyring, wrap, tag  string
+	output                         format
+	timeout                        time.Duration
 
 	vaults  vaults
 	running bool // a verb has begun: arguments and flags were understood
@@ -52,6 +53,7 @@ func (a *app) settings() []setting {
 		{"tls-ca", "SECURECACHE_TLS_CA", "PEM file of the authority that signed the server's certificate", &a.tlsCA},
 		{"tls-cert", "SECURECACHE_TLS_CERT", "PEM file of the client's certificate", &a.tlsCert},
 		{"tls-key", "SECURECACHE_TLS_KEY", "PEM file of the client's private key", &a.tlsKey},
+		{"tls-crl", "SECURECACHE_TLS_CRL", "PEM file of revocation lists that the server's certificate must not be on", &a.tlsCRL},
 		{"tls-server-name", "SECURECACHE_TLS_SERVER_NAME", "name in the server's certificate, where it is not the host", &a.serverName},
 		{"namespace", "SECURECACHE_NAMESPACE", "namespace, as its keyring was created for", &a.namespace},
 		{"keyring", "SECURECACHE_KEYRING", "where the keyring is: file:PATH or vault-kv:MOUNT/PATH", &a.keyring},
@@ -140,7 +142,7 @@ func (a *app) tls() (*tls.Config, error) {
 		return nil, &failure{code: exitUsage, err: errors.New("mutual TLS needs an authority, a certificate and its key"),
 			next: "set SECURECACHE_TLS_CA, SECURECACHE_TLS_CERT and SECURECACHE_TLS_KEY, or --tls-ca, --tls-cert and --tls-key"}
 	}
-	return hardening.ClientTLS(hardening.Files{CA: a.tlsCA, Cert: a.tlsCert, Key: a.tlsKey}, a.serverName)
+	return hardening.ClientTLS(hardening.Files{CA: a.tlsCA, Cert: a.tlsCert, Key: a.tlsKey, CRL: a.tlsCRL}, a.serverName)
 }
 
 // within bounds one answer by --timeout.

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/handshake"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/keys/vault"
 	"github.com/securecache/securecache-go/scripts/lua"
@@ -98,7 +97,7 @@ func apart(err error) (what, next string) {
 
 // origins stand before the text of an error where it began. They say nothing to
 // the user of a command. Vault's is kept: it names the other party.
-var origins = []string{"securecache: ", "keys: ", "codec: ", "hardening: ", "lua: ", "token: ", "lock: ", "limit: ", "expiry: "}
+var origins = []string{"securecache: ", "keys: ", "codec: ", "hardening: ", "handshake: ", "lua: ", "token: ", "lock: ", "limit: ", "expiry: "}
 
 // trimOrigin drops them.
 func trimOrigin(text string) string {
@@ -206,30 +205,33 @@ func answered(err error, beginnings ...string) bool {
 }
 
 func ofTLS(err error) *failure {
-	var (
-		unknown  x509.UnknownAuthorityError
-		name     x509.HostnameError
-		invalid  x509.CertificateInvalidError
-		verify   *tls.CertificateVerificationError
-		plain    tls.RecordHeaderError
-		op       *net.OpError
-		fromPeer = errors.As(err, &op) && op.Op == "remote error"
-	)
-	switch {
-	case errors.As(err, &unknown):
-		return &failure{code: exitUnreachable, next: "give the authority that signed the server's certificate with --tls-ca"}
-	case errors.As(err, &name):
-		return &failure{code: exitUnreachable, next: "connect by a name in the certificate, or give that name with --tls-server-name"}
-	case errors.As(err, &invalid), errors.As(err, &verify):
-		return &failure{code: exitUnreachable, next: "the server needs a certificate that is valid now and for server authentication; check this machine's clock too"}
-	case errors.As(err, &plain):
-		return &failure{code: exitUnreachable, next: "the port does not speak TLS: give the server's tls-port"}
-	case fromPeer && strings.Contains(err.Error(), "certificate"):
-		return &failure{code: exitLogin, next: "the server refused the client's certificate: give one of an authority that it trusts with --tls-cert and --tls-key"}
-	case fromPeer:
-		return &failure{code: exitUnreachable, next: "the server refused the TLS connection: see that it offers TLS 1.2 or 1.3"}
+	e := handshake.Explain(err)
+	if e == nil {
+		return nil
 	}
-	return nil
+	if e.ByServer && e.Cause != handshake.NoCommonVersion && e.Cause != handshake.NoCommonSuite {
+		return &failure{code: exitLogin, next: "the server refused the client's certificate: give one that is valid now, for client authentication and of an authority that it trusts, with --tls-cert and --tls-key"}
+	}
+	return &failure{code: exitUnreachable, next: remedies[e.Cause]}
+}
+
+// remedies are for what the client refused, and for what it has not in common
+// with the server.
+var remedies = map[handshake.Cause]string{
+	handshake.UnknownAuthority: "give the authority that signed the server's certificate with --tls-ca; if it did, the server's file lacks the intermediate",
+	handshake.SelfSigned:       "have an authority sign the server's certificate, and give its certificate with --tls-ca",
+	handshake.WrongName:        "connect by a name in the certificate, or give that name with --tls-server-name",
+	handshake.CommonNameOnly:   "have the server's certificate issued with its name as a subject alternative name",
+	handshake.Expired:          "have the server's certificate issued anew; check this machine's clock too",
+	handshake.NotYetValid:      "check this machine's clock",
+	handshake.WrongUsage:       "have the server's certificate issued for server authentication",
+	handshake.Weak:             "have the server's certificate issued with ECDSA P-256, or RSA of 2048 bits",
+	handshake.Revoked:          "do not use this server until it has another certificate: its authority has revoked this one",
+	handshake.NotOnCRL:         "fetch the newest revocation list of each authority into the file of --tls-crl",
+	handshake.NoCommonVersion:  "have the server offer TLS 1.2 or 1.3: tls-protocols",
+	handshake.NoCommonSuite:    "have the server offer suites with ECDHE and AES-GCM or ChaCha20: tls-ciphers",
+	handshake.Plaintext:        "the port does not speak TLS: give the server's tls-port",
+	handshake.BadCertificate:   "look at the server's certificate: securecache tls check",
 }
 
 func ofNetwork(err error) *failure {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/handshake"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/keys/vault"
 	"github.com/securecache/securecache-go/scripts/lua"
@@ -54,7 +56,7 @@ func TestExitStatus(t *testing.T) {
 		"no right to a key":      {reply("NOPERM No permissions to access a key"), exitLogin, "~PREFIX:NAMESPACE:*"},
 		"no right in a script":   {reply("ERR The user executing the script can't run this command or subcommand script: x"), exitLogin, "ACL"},
 		"Vault denies":           {fmt.Errorf("%w on x", vault.ErrDenied), exitLogin, "vault token"},
-		"certificate refused":    {&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, exitLogin, "--tls-cert"},
+		"certificate refused":    {&net.OpError{Op: "remote error", Err: tls.AlertError(116)}, exitLogin, "--tls-cert"},
 		"no such server":         {&net.OpError{Op: "dial", Err: errors.New("connection refused")}, exitUnreachable, "address and port"},
 		"a deadline":             {context.DeadlineExceeded, exitUnreachable, "--timeout"},
 		"a broken connection":    {fmt.Errorf("x: %w", io.EOF), exitUnreachable, "address and port"},
@@ -64,6 +66,9 @@ func TestExitStatus(t *testing.T) {
 		"an unknown authority":   {x509.UnknownAuthorityError{}, exitUnreachable, "--tls-ca"},
 		"another host":           {x509.HostnameError{Certificate: &x509.Certificate{}, Host: "x"}, exitUnreachable, "--tls-server-name"},
 		"an expired server":      {x509.CertificateInvalidError{Reason: x509.Expired}, exitUnreachable, "clock"},
+		"a plaintext port":       {&handshake.Error{Cause: handshake.Plaintext, Err: io.EOF}, exitUnreachable, "tls-port"},
+		"a revoked server":       {&handshake.Error{Cause: handshake.Revoked, Err: io.EOF}, exitUnreachable, "do not use"},
+		"another version":        {&handshake.Error{Cause: handshake.NoCommonVersion, ByServer: true, Err: io.EOF}, exitUnreachable, "tls-protocols"},
 		"a stale keyring":        {keys.ErrStale, exitUnreachable, "can be reached"},
 		"Vault sealed":           {fmt.Errorf("%w: x is sealed; unseal it: vault operator unseal", vault.ErrUnavailable), exitUnreachable, "unseal it"},
 		"Vault away":             {fmt.Errorf("%w: x", vault.ErrUnavailable), exitUnreachable, "VAULT_ADDR"},

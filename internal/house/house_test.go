@@ -18,17 +18,18 @@ const module = "github.com/securecache/securecache-go/"
 // module's packages by their path in it, others by the prefix of theirs. A
 // trailing slash allows what is below.
 var may = map[string][]string{
-	"keys":               {"golang.org/x/crypto/"},
-	"keys/vault":         {"keys", "github.com/hashicorp/vault/api"},
-	"codec":              {"keys", "github.com/klauspost/compress/", "golang.org/x/crypto/", "github.com/fxamacker/cbor/v2"},
-	"scripts/lua":        {"github.com/redis/go-redis/v9", "golang.org/x/sync/"},
-	"securecache":        {"codec", "keys", "scripts/lua", "github.com/redis/go-redis/v9"},
-	"hardening":          {"github.com/redis/go-redis/v9", "golang.org/x/sys/"},
-	"hardening/audit":    {"codec", "github.com/redis/go-redis/v9"},
-	"securecachetest":    {"internal/server", "internal/server/", "securecache", "hardening", "keys", "codec", "scripts/lua", "github.com/redis/go-redis/v9"},
-	"internal/server":    {"internal/server/", "hardening", "github.com/redis/go-redis/v9", "github.com/alicebob/miniredis/v2", "golang.org/x/sys/"},
+	"keys":                   {"golang.org/x/crypto/"},
+	"keys/vault":             {"keys", "github.com/hashicorp/vault/api"},
+	"codec":                  {"keys", "github.com/klauspost/compress/", "golang.org/x/crypto/", "github.com/fxamacker/cbor/v2"},
+	"scripts/lua":            {"github.com/redis/go-redis/v9", "golang.org/x/sync/"},
+	"handshake":              {},
+	"securecache":            {"handshake", "codec", "keys", "scripts/lua", "github.com/redis/go-redis/v9"},
+	"hardening":              {"handshake", "github.com/redis/go-redis/v9", "golang.org/x/sys/"},
+	"hardening/audit":        {"codec", "github.com/redis/go-redis/v9"},
+	"securecachetest":        {"internal/server", "internal/server/", "securecache", "hardening", "keys", "codec", "scripts/lua", "github.com/redis/go-redis/v9"},
+	"internal/server":        {"internal/server/", "hardening", "github.com/redis/go-redis/v9", "github.com/alicebob/miniredis/v2", "golang.org/x/sys/"},
 	"internal/server/faults": {"github.com/Shopify/toxiproxy/v2", "github.com/rs/zerolog", "github.com/redis/go-redis/v9"},
-	"internal/vaulttest": {"github.com/hashicorp/vault/api"},
+	"internal/vaulttest":     {"github.com/hashicorp/vault/api"},
 }
 
 // free are the places that may import anything.

@@ -26,7 +26,9 @@ type row struct {
 // Matrix makes the good certificates and those that must be refused, as a map
 // from file name to PEM text. Every <row>-server and <row>-client has a .pem
 // and a -key.pem; ca.pem, other-ca.pem and intermediate-ca.pem are the
-// authorities. Each is fresh, and valid relative to now. The rows of 1024 bit RSA
+// authorities. crl.pem has the lists of ca and intermediate-ca with the revoked
+// rows on it, expired-crl.pem the same as they ended an hour ago, and
+// earlier-crl.pem those from before anything was revoked. Each is fresh, and valid relative to now. The rows of 1024 bit RSA
 // are left out where Go makes no such keys (GODEBUG=fips140=only).
 func Matrix() (map[string][]byte, error) {
 	ca, err := New("securecache test CA")
@@ -47,7 +49,26 @@ func Matrix() (map[string][]byte, error) {
 			return nil, err
 		}
 	}
-	return files, nil
+	return files, addLists(files, ca, sub)
+}
+
+func addLists(files map[string][]byte, authorities ...*CA) error {
+	end := time.Now().Add(Lifetime)
+	revoked := []Pair{{Cert: files["revoked-server.pem"]}, {Cert: files["revoked-client.pem"]}}
+	for _, ca := range authorities {
+		for _, l := range []struct {
+			name  string
+			end   time.Time
+			pairs []Pair
+		}{{"crl.pem", end, revoked}, {"expired-crl.pem", time.Now().Add(-time.Hour), revoked}, {"earlier-crl.pem", end.Add(-time.Hour), nil}} {
+			list, err := ca.Revoke(l.end, l.pairs...)
+			if err != nil {
+				return err
+			}
+			files[l.name] = append(files[l.name], list...)
+		}
+	}
+	return nil
 }
 
 func rows(ca, other, sub *CA) []row {
@@ -57,6 +78,7 @@ func rows(ca, other, sub *CA) []row {
 		{name: "good", issue: ca.Issue},
 		{name: "expired", issue: ca.Issue, change: func(r *Request) { r.NotBefore, r.NotAfter = now.Add(-2*day), now.Add(-day) }},
 		{name: "not-yet-valid", issue: ca.Issue, change: func(r *Request) { r.NotBefore = now.Add(day) }},
+		{name: "revoked", issue: ca.Issue},
 		{name: "other-ca", issue: other.Issue},
 		{name: "self-signed", issue: SelfSigned},
 		{name: "wrong-usage", issue: ca.Issue, change: swapUsage},

@@ -141,6 +141,27 @@ func SelfSigned(r Request) (Pair, error) {
 	return pair(key, leaf)
 }
 
+// Revoke makes a revocation list of these certificates, in PEM, whose end is
+// given.
+func (ca *CA) Revoke(end time.Time, pairs ...Pair) ([]byte, error) {
+	began := end.Add(-2 * Lifetime)
+	list := &x509.RevocationList{Number: big.NewInt(end.UnixNano()), ThisUpdate: began, NextUpdate: end}
+	for _, p := range pairs {
+		block, _ := pem.Decode(p.Cert)
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: c.SerialNumber, RevocationTime: began})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, ca.cert, ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("pki: sign a revocation list: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), nil
+}
+
 func (r Request) key() (crypto.Signer, error) {
 	if r.Key != nil {
 		return r.Key, nil
