@@ -10,11 +10,11 @@ import (
 	"github.com/securecache/securecache-go/scripts/lua"
 )
 
-// Result is the answer for one name of many: a value, or the error that
-// [Cache.Get] would have given.
+// Result is the answer for one name of many: an item, or the error that
+// [Cache.Item] would have given.
 type Result struct {
-	Value []byte
-	Err   error
+	Item
+	Err error
 }
 
 // GetMany reads many names in one round trip a node and answers for each, in
@@ -39,7 +39,7 @@ func (c *Cache) GetMany(ctx context.Context, names []string) []Result {
 			continue
 		}
 		record, _ := cmds[n].(*redis.StringCmd).Bytes()
-		results[i].Value, results[i].Err = c.Open(ctx, found[i], record)
+		results[i].Item, results[i].Err = c.item(ctx, found[i], record)
 	}
 	return results
 }

@@ -21,7 +21,7 @@ func (c *Cache) Read(ctx context.Context, keys []Key) []Result {
 			continue
 		}
 		record, _ := cmds[i].(*redis.StringCmd).Bytes()
-		results[i].Value, results[i].Err = c.Open(ctx, keys[i], record)
+		results[i].Item, results[i].Err = c.item(ctx, keys[i], record)
 	}
 	return results
 }

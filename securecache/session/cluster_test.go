@@ -25,6 +25,7 @@ func everything(t *testing.T, c *securecache.Cache) {
 	ok(t, err)
 	adapter, err := session.NewSCS(c, nil)
 	ok(t, err)
+	var open []string
 	for i := range 20 {
 		subject := fmt.Sprintf("subject %d", i)
 		_, err := s.DestroyAll(ctx, subject)
@@ -53,6 +54,7 @@ func everything(t *testing.T, c *securecache.Cache) {
 			t.Fatalf("%d ended, %v", n, err)
 		}
 		gone(t, s, token)
+		open = append(open, create(t, s, subject, "open"))
 
 		in := time.Now().Add(time.Hour)
 		name := fmt.Sprintf("token %d of %v", i, time.Now())
@@ -60,6 +62,10 @@ func everything(t *testing.T, c *securecache.Cache) {
 		finds(t, adapter, name, "data")
 		ok(t, adapter.DeleteCtx(ctx, name))
 		is(t, "commit after a delete", adapter.CommitCtx(ctx, name, []byte("data"), in), session.ErrDestroyed)
+	}
+	ok(t, errors.Join(s.Touch(ctx, open)...))
+	for _, token := range open {
+		holds(t, s, token, "open")
 	}
 }
 
@@ -71,7 +77,7 @@ func TestCluster(t *testing.T) {
 	everything(t, env.Cache)
 	t.Run("resharding", func(t *testing.T) { reshard(t, env) })
 	t.Run("after a failover", func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		s, err := session.New(env.Cache, codec.JSON[cart](), nil)
 		ok(t, err)
@@ -106,7 +112,7 @@ func reshard(t *testing.T, env *securecachetest.Cluster) {
 	for range 10 {
 		kept = append(kept, create(t, s, "alice", "kept"))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -195,7 +201,7 @@ func TestSentinel(t *testing.T) {
 	t.Parallel()
 	env := securecachetest.StartSentinel(t)
 	everything(t, env.Cache)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	master, err := env.Master(ctx)
 	ok(t, err)

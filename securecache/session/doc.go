@@ -20,6 +20,9 @@
 // therefore end a tenth of a window early. A server that keeps it alive gains at
 // most one window, and never passes the absolute end.
 //
+// [Store.Touch] does the same for many sessions at once that are held open and
+// not read. Nothing else renews several: who reads a session has renewed it.
+//
 // # When Redis fails
 //
 // Away, slow, loading, busy or paused: every call ends with an error, at its
@@ -27,9 +30,9 @@
 // an answer; what to show instead is the caller's choice, and
 // [Options.OnFailure] the middleware's. Read-only, or out of memory without
 // eviction: sessions are read, with Get's failure to renew them told to
-// [Options.OnError]; Create, Update, Regenerate and Login fail. Destroy and
-// DestroyAll need no memory. A server that evicts, or that lost its data, has
-// logged people out. One that loses acknowledged writes, as an asynchronous
+// [Options.OnError]; Create, Update, Regenerate, Login and Touch fail. Destroy
+// and DestroyAll need no memory. A server that evicts, or that lost its data,
+// has logged people out. One that loses acknowledged writes, as an asynchronous
 // failover may, can undo a logout or an update; so can whoever may write to the
 // server, by putting an older record back before its end.
 //

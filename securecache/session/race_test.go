@@ -45,7 +45,7 @@ func TestLogoutBeatsUpdate(t *testing.T) {
 		got := holds(t, s, token, "one")
 		got.Value.Note = "two"
 		id := got.ID()
-		end, write := random.IntN(3), random.IntN(3)
+		end, write := random.IntN(3), random.IntN(4)
 		lead := time.Duration(random.IntN(400)-200) * time.Microsecond
 		var wg sync.WaitGroup
 		var moved string
@@ -72,6 +72,8 @@ func TestLogoutBeatsUpdate(t *testing.T) {
 				err = s.Update(ctx, got)
 			case 2:
 				moved, err = s.Regenerate(ctx, token)
+			case 3:
+				err = s.Touch(ctx, []string{token})[0]
 			}
 			if err != nil && !errors.Is(err, securecache.ErrMiss) {
 				t.Error(err)

@@ -60,7 +60,7 @@ func (s *SCS) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
 	}
 	c, ok := parseContent(item.Value)
 	if !ok {
-		return nil, false, errors.New("session: a record is of a form that this version does not know")
+		return nil, false, errContent
 	}
 	return c.value, true, nil
 }

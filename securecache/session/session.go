@@ -275,11 +275,13 @@ func (s *Store[T]) find(ctx context.Context, key securecache.Key) (*Session[T], 
 	return s.decode(key, item)
 }
 
+var errContent = errors.New("session: a record is of a form that this version does not know")
+
 // decode reads what was opened.
 func (s *Store[T]) decode(key securecache.Key, item securecache.Item) (*Session[T], error) {
 	c, ok := parseContent(item.Value)
 	if !ok {
-		return nil, errors.New("session: a record is of a form that this version does not know")
+		return nil, errContent
 	}
 	session := &Session[T]{
 		key: key, etag: item.ETag, content: item.Value, decoded: c, written: item.Written, expires: item.Expires,
