@@ -98,7 +98,8 @@ func weaknesses(n *node) (list []finding) {
 }
 
 // mayBeMended lowers what a distribution may have mended without a new version:
-// where the server runs from a package's directory, its version says little.
+// where the server runs from a package's directory, or does not say from where,
+// its version says little.
 func (n *node) mayBeMended(f finding, what string) finding {
 	if !n.packaged() {
 		return f
@@ -111,7 +112,7 @@ func (n *node) mayBeMended(f finding, what string) finding {
 
 func (n *node) packaged() bool {
 	path := n.info["executable"]
-	return strings.HasPrefix(path, "/usr/bin/") || strings.HasPrefix(path, "/usr/sbin/")
+	return path == "" || strings.HasPrefix(path, "/usr/bin/") || strings.HasPrefix(path, "/usr/sbin/")
 }
 
 // ended are branches that their makers no longer mend, and by what one knows

@@ -1,0 +1,96 @@
+package audit_test
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/securecache/securecache-go/hardening/audit"
+	"github.com/securecache/securecache-go/internal/server"
+)
+
+// complete holds that every node has a result of every check, without an error.
+func complete(t *testing.T, r *audit.Report, nodes []string) {
+	t.Helper()
+	slices.Sort(nodes)
+	var seen []string
+	for _, n := range r.Nodes {
+		seen = append(seen, n.Addr)
+		if n.Error != "" || n.Version == "" {
+			t.Errorf("%+v", n)
+		}
+		checked := map[string]bool{}
+		for _, one := range r.Results {
+			if one.Node == n.Addr {
+				checked[one.Check] = true
+			}
+		}
+		if len(checked) != len(audit.Checks()) {
+			t.Errorf("%s: %d checks", n.Addr, len(checked))
+		}
+	}
+	slices.Sort(seen)
+	if !slices.Equal(seen, nodes) {
+		t.Errorf("%v, want %v", seen, nodes)
+	}
+	for _, id := range []string{"T2", "T6", "T10", "N1", "N3", "A1", "A3"} {
+		if found := of(r, id); len(found) != 0 {
+			t.Errorf("%+v", found)
+		}
+	}
+}
+
+// knowsReplicas waits until a node has heard of the replicas, which comes by
+// gossip some time after the cluster is complete.
+func knowsReplicas(t *testing.T, n *server.Server) {
+	rdb := redis.NewClient(n.AdminOptions())
+	defer rdb.Close()
+	await(t, func() bool {
+		slots, err := rdb.ClusterSlots(t.Context()).Result()
+		return err == nil && len(slots) == 3 && !slices.ContainsFunc(slots, func(s redis.ClusterSlot) bool { return len(s.Nodes) != 2 })
+	})
+}
+
+// slow skips what takes some seconds to start, but in long runs.
+func slow(t *testing.T) {
+	if os.Getenv("SECURECACHE_LONG") == "" {
+		t.Skip("a cluster and Sentinel take long to start: set SECURECACHE_LONG")
+	}
+}
+
+func TestCluster(t *testing.T) {
+	slow(t)
+	each(t, func(t *testing.T, binary string) {
+		c := must[*server.Cluster](t)(server.StartCluster(t.Context(), server.Options{Binary: binary}))
+		t.Cleanup(func() { _ = c.Close() })
+		var nodes []string
+		for _, n := range c.Nodes() {
+			nodes = append(nodes, n.Addr())
+			knowsReplicas(t, n)
+		}
+		rdb := redis.NewClusterClient(c.AdminOptions())
+		t.Cleanup(func() { _ = rdb.Close() })
+		complete(t, look(t, rdb, audit.Options{}), nodes)
+	})
+}
+
+func TestSentinel(t *testing.T) {
+	slow(t)
+	each(t, func(t *testing.T, binary string) {
+		s := must[*server.Sentinel](t)(server.StartSentinel(t.Context(), server.Options{Binary: binary}))
+		t.Cleanup(func() { _ = s.Close() })
+		rdb := redis.NewFailoverClient(s.AdminOptions())
+		t.Cleanup(func() { _ = rdb.Close() })
+		var nodes []string
+		for _, n := range s.Nodes() {
+			nodes = append(nodes, n.Addr())
+		}
+		r := look(t, rdb, audit.Options{Expected: []string{"127.0.0.1"}})
+		complete(t, r, nodes)
+		if r.Nodes[0].Role != "master" || r.Nodes[1].Role != "slave" {
+			t.Errorf("%+v", r.Nodes)
+		}
+	})
+}
