@@ -66,7 +66,14 @@ func TestCluster(t *testing.T) {
 		held, err := l.Obtain(ctx, "job 1", time.Minute)
 		ok(t, err)
 		waiting := obtain(ctx, locker(t, env.Cache, nil), "job 1", time.Minute)
-		moveSlot(t, env, key.String())
+		_, err = env.MoveSlot(ctx, key.String(), func() {
+			ok(t, held.Extend(ctx, time.Minute))
+			ok(t, held.GuardedSet(ctx, "job 1", []byte("under way"), time.Minute))
+			if _, err := l.Try(ctx, "job 1", time.Minute); !errors.Is(err, lock.ErrNotObtained) {
+				t.Errorf("given twice while it moves: %v", err)
+			}
+		})
+		ok(t, err)
 		ok(t, held.Extend(ctx, time.Hour))
 		ok(t, held.Release(ctx))
 		got := returns(t, "the waiter", waiting)
@@ -102,63 +109,6 @@ func survives(t *testing.T, l *lock.Locker, last *int64) {
 	}
 	*last = held.Fence()
 	release(t, held)
-}
-
-// moveSlot moves the key's slot to another master.
-func moveSlot(t *testing.T, env *securecachetest.Cluster, key string) {
-	t.Helper()
-	ctx := t.Context()
-	slot, err := env.Admin.ClusterKeySlot(ctx, key).Result()
-	ok(t, err)
-	from, err := env.Admin.MasterForKey(ctx, key)
-	ok(t, err)
-	var to *redis.Client
-	var mu sync.Mutex
-	ok(t, env.Admin.ForEachMaster(ctx, func(_ context.Context, m *redis.Client) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if m.Options().Addr != from.Options().Addr {
-			to = m
-		}
-		return nil
-	}))
-	fromID, err := from.Do(ctx, "cluster", "myid").Text()
-	ok(t, err)
-	toID, err := to.Do(ctx, "cluster", "myid").Text()
-	ok(t, err)
-	ok(t, to.Do(ctx, "cluster", "setslot", slot, "importing", fromID).Err())
-	ok(t, from.Do(ctx, "cluster", "setslot", slot, "migrating", toID).Err())
-	for {
-		found, err := from.ClusterGetKeysInSlot(ctx, int(slot), 100).Result()
-		ok(t, err)
-		if len(found) == 0 {
-			break
-		}
-		for _, k := range found {
-			move(t, from, to, k)
-		}
-	}
-	for _, node := range []*redis.Client{to, from} {
-		ok(t, node.Do(ctx, "cluster", "setslot", slot, "node", toID).Err())
-	}
-}
-
-// move is MIGRATE, which speaks no TLS with a certificate of its own here.
-func move(t *testing.T, from, to *redis.Client, key string) {
-	t.Helper()
-	ctx := t.Context()
-	dump, err := from.Dump(ctx, key).Result()
-	ok(t, err)
-	ttl, err := from.PTTL(ctx, key).Result()
-	ok(t, err)
-	conn := to.Conn()
-	defer conn.Close()
-	pipe := conn.Pipeline()
-	pipe.Do(ctx, "asking")
-	restored := pipe.Restore(ctx, key, ttl, dump)
-	_, _ = pipe.Exec(ctx)
-	ok(t, restored.Err())
-	ok(t, from.Del(ctx, key).Err())
 }
 
 func TestSentinel(t *testing.T) {
