@@ -192,6 +192,37 @@ func TestMany(t *testing.T) {
 	})
 }
 
+func TestTouchMany(t *testing.T) {
+	faces(t, func(t *testing.T, o securecache.Options) {
+		env, c := start(t, &o)
+		ctx := t.Context()
+		set(t, c, "sliding", "v", time.Minute, securecache.MaxLife(time.Hour))
+		set(t, c, "fixed", "v", time.Minute)
+		ok(t, env.Admin.Set(ctx, keyOf(t, c, "planted"), "plaintext", 0).Err())
+		ok(t, env.Admin.ScriptFlush(ctx).Err()) // the script loads on the way
+		got := c.TouchMany(ctx, []string{"sliding", "absent", "", "planted", "fixed"}, 10*time.Minute)
+		if got[0].TTL != 10*time.Minute || got[0].Err != nil || got[4].TTL <= 0 || got[4].TTL > time.Minute || got[4].Err != nil {
+			t.Errorf("found: %v", got)
+		}
+		var refused *securecache.RefusedError
+		if !errors.Is(got[1].Err, securecache.ErrMiss) || !errors.Is(got[2].Err, securecache.ErrName) || !errors.As(got[3].Err, &refused) {
+			t.Errorf("errors: %v", got)
+		}
+		if got := c.TouchMany(ctx, []string{"sliding"}, time.Minute, securecache.Shorten()); got[0].TTL != time.Minute || got[0].Err != nil {
+			t.Errorf("shortened: %v", got)
+		}
+		if ttl, err := c.TTL(ctx, "sliding"); err != nil || ttl > time.Minute {
+			t.Errorf("on the server: %v, %v", ttl, err)
+		}
+		if got := c.TouchMany(ctx, []string{"sliding", ""}, 0); !errors.Is(got[0].Err, securecache.ErrNoTTL) || !errors.Is(got[1].Err, securecache.ErrNoTTL) {
+			t.Errorf("without a TTL: %v", got)
+		}
+		if len(c.TouchMany(ctx, nil, time.Minute)) != 0 {
+			t.Error("nothing asked, something answered")
+		}
+	})
+}
+
 func TestTaggedNamesAreOthers(t *testing.T) {
 	_, c := start(t, nil)
 	tagged := c.Tagged("tenant 7")

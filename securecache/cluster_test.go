@@ -29,6 +29,11 @@ func everything(t *testing.T, c *securecache.Cache) {
 			t.Fatalf("%s: %q, %v", list[i], r.Value, r.Err)
 		}
 	}
+	for i, touched := range c.TouchMany(ctx, list, 5*time.Minute) {
+		if touched.TTL != 5*time.Minute || touched.Err != nil {
+			t.Fatalf("%s: %v", list[i], touched)
+		}
+	}
 	for _, name := range list[:20] {
 		if ttl, err := c.Touch(ctx, name, 10*time.Minute); err != nil || ttl != 10*time.Minute {
 			t.Fatalf("touch: %v, %v", ttl, err)

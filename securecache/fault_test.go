@@ -265,6 +265,9 @@ func TestDeadlines(t *testing.T) {
 			"Set":     func(ctx context.Context) error { return c.Set(ctx, "a", nil, time.Minute) },
 			"GetMany": func(ctx context.Context) error { return c.GetMany(ctx, []string{"a", "b"})[1].Err },
 			"Touch":   func(ctx context.Context) error { _, err := c.Touch(ctx, "a", time.Minute); return err },
+			"TouchMany": func(ctx context.Context) error {
+				return c.TouchMany(ctx, []string{"a", "b"}, time.Minute)[1].Err
+			},
 			"Replace": func(ctx context.Context) error { return c.Replace(ctx, "a", item.ETag, nil, time.Minute) },
 		} {
 			wg.Go(func() {

@@ -172,6 +172,43 @@ func TestScheduleFollowsSetMany(t *testing.T) {
 	})
 }
 
+// TestScheduleFollowsTouchMany touches what ends at different times, and what is
+// copied and what is not.
+func TestScheduleFollowsTouchMany(t *testing.T) {
+	t.Parallel()
+	faces(t, func(t *testing.T, o securecache.Options) {
+		plain := startScheduled(t, &o)
+		o.Schedule.CopyValue = true
+		copying := scheduled{open(t, plain.env, &o), plain.env}
+		for name, s := range map[string]scheduled{"plain": plain, "copying": copying} {
+			t.Run(name, func(t *testing.T) {
+				var names []string
+				var ends []time.Duration
+				for i := range 20 {
+					names = append(names, fmt.Sprintf("%s/%d", name, i))
+					life := []time.Duration{time.Hour, 30 * time.Minute}[i%2] // up to its end, and beyond
+					ends = append(ends, min(life, 45*time.Minute))
+					set(t, s.Cache, names[i], names[i], time.Minute, securecache.MaxLife(life))
+				}
+				got := s.TouchMany(t.Context(), append(names, "absent"), 45*time.Minute)
+				if !errors.Is(got[20].Err, securecache.ErrMiss) {
+					t.Errorf("touched what is not there: %v", got[20].Err)
+				}
+				for i, want := range ends {
+					ok(t, got[i].Err)
+					if got[i].TTL > want || got[i].TTL < want-10*time.Second {
+						t.Errorf("%s: %v, want %v", names[i], got[i].TTL, want)
+					}
+					e := s.ends(t, s.Cache, names[i], want)
+					if copied := string(e.Value) == names[i]; copied != (name == "copying") {
+						t.Errorf("%s: the event's copy is %q", names[i], e.Value)
+					}
+				}
+			})
+		}
+	})
+}
+
 func TestScheduleCopiesValues(t *testing.T) {
 	t.Parallel()
 	s := startScheduled(t, &securecache.Options{Schedule: securecache.Schedule{CopyValue: true}})
@@ -477,6 +514,7 @@ func TestScheduledWritesAreOneRoundTrip(t *testing.T) {
 		"SetMany": {func() error {
 			return errors.Join(s.SetMany(ctx, []securecache.Entry{{Name: "c"}, {Name: "d"}, {Name: "e"}}, time.Minute)...)
 		}, 1},
+		"TouchMany": {func() error { return s.TouchMany(ctx, []string{"a", "a"}, 2*time.Minute)[1].Err }, 1},
 	} {
 		ok(t, s.Set(ctx, "a", nil, time.Minute, securecache.MaxLife(time.Hour)))
 		trips = 0

@@ -2,11 +2,8 @@ package securecache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
 	"github.com/securecache/securecache-go/scripts/lua"
@@ -116,99 +113,4 @@ func (c *Cache) deleteScheduled(ctx context.Context, name string) (bool, error) 
 		return false, c.failed(err)
 	}
 	return n > 0, nil
-}
-
-// touching is one touch of what has a schedule: the payload that it writes has
-// to say the new deadline, which is the server's to decide.
-type touching struct {
-	event   Event
-	ttl     time.Duration
-	shorten int
-	end     int64  // the record's own, once it matters, in Unix milliseconds
-	etag    []byte // of the payload from which the copied value is taken over
-}
-
-// What touchscheduled answers beyond a TTL.
-const (
-	anotherEnd     = -4
-	anotherPayload = -5
-)
-
-// touchScheduled takes one round trip; one more where a value has been copied,
-// and one where the record's own end comes before the TTL wanted.
-func (c *Cache) touchScheduled(ctx context.Context, key Key, name string, ttl time.Duration, shorten int) (time.Duration, error) {
-	t := touching{event: Event{Key: key, Name: name}, ttl: min(ttl, c.schedule.longest()), shorten: shorten}
-	reread := c.schedule.CopyValue
-	for range touches {
-		if reread {
-			if err := c.readEvent(ctx, &t); err != nil {
-				return 0, err
-			}
-		}
-		code, end, err := c.tryTouch(ctx, t)
-		switch {
-		case err != nil:
-			return 0, c.failed(err)
-		case code == anotherEnd:
-			t.end, reread = end, false
-		case code == anotherPayload:
-			reread = true
-		default:
-			return c.touched(key, code)
-		}
-	}
-	return 0, c.failed(ErrConflict)
-}
-
-// touches is how often a touch is tried while others write the same name.
-const touches = 8
-
-func (c *Cache) tryTouch(ctx context.Context, t touching) (code, end int64, err error) {
-	t.event.Deadline = c.options.now().Add(t.ttl)
-	if end := time.UnixMilli(t.end); t.end > 0 && end.Before(t.event.Deadline) {
-		t.event.Deadline = end
-	}
-	payload, err := c.sealEvent(t.event)
-	if err != nil {
-		return 0, 0, err
-	}
-	key := t.event.Key
-	shard := c.schedule.of(key)
-	reply, err := c.scripts.Run(ctx, lua.TouchScheduled, shard.keys(key),
-		t.ttl.Milliseconds(), t.shorten, key.text[key.start:], payload, t.end, t.etag, shard.wake)
-	if err != nil {
-		return 0, 0, err
-	}
-	pair, _ := reply.Value.([]any)
-	if len(pair) != 2 {
-		return 0, 0, fmt.Errorf("securecache: the reply to a touch is a %T, not two numbers", reply.Value)
-	}
-	code, ok1 := pair[0].(int64)
-	end, ok2 := pair[1].(int64)
-	if !ok1 || !ok2 {
-		return 0, 0, errors.New("securecache: the reply to a touch is not two numbers")
-	}
-	return code, end, nil
-}
-
-// readEvent takes over what the event that is there has copied.
-func (c *Cache) readEvent(ctx context.Context, t *touching) error {
-	key := t.event.Key
-	shard, id := c.schedule.of(key), key.text[key.start:]
-	cmd := redis.NewStringCmd(ctx, "hget", shard.events, id)
-	if err := c.conn.process(ctx, cmd); err != nil {
-		if errors.Is(err, redis.Nil) {
-			t.event.Value, t.etag = nil, nil
-			return nil
-		}
-		return c.failed(err)
-	}
-	payload, _ := cmd.Bytes()
-	there, err := c.OpenEvent(ctx, shard.base, id, payload)
-	if err != nil && !errors.Is(err, ErrMiss) {
-		return err
-	}
-	tag, _ := codec.ETagOf(payload)
-	t.event.Value, t.etag = there.Value, tag[:]
-	return nil
 }

@@ -32,19 +32,12 @@ func (c *Cache) Touch(ctx context.Context, name string, ttl time.Duration, optio
 // TouchAt is [Cache.Touch] for a key of any kind that holds one record. Where
 // the namespace has a schedule, its event is sealed with name.
 func (c *Cache) TouchAt(ctx context.Context, key Key, name string, ttl time.Duration, options ...TouchOption) (time.Duration, error) {
-	var t touch
-	for _, o := range options {
-		o(&t)
-	}
-	if ttl < time.Millisecond {
-		return 0, c.failed(fmt.Errorf("%w: of a millisecond at least", ErrNoTTL))
-	}
-	shorten := 0
-	if t.shorten {
-		shorten = 1
+	shorten, err := newTouch(ttl, options)
+	if err != nil {
+		return 0, c.failed(err)
 	}
 	if c.schedule != nil {
-		return c.touchScheduled(ctx, key, name, ttl, shorten)
+		return c.touchScheduled(ctx, c.newTouching(key, name, ttl, shorten))
 	}
 	reply, err := c.Run(ctx, lua.Touch, []Key{key}, ttl.Milliseconds(), shorten)
 	if err != nil {
@@ -55,6 +48,21 @@ func (c *Cache) TouchAt(ctx context.Context, key Key, name string, ttl time.Dura
 		return 0, c.failed(err)
 	}
 	return c.touched(key, ms)
+}
+
+// newTouch returns whether a touch may shorten, as its scripts take it.
+func newTouch(ttl time.Duration, options []TouchOption) (shorten int, err error) {
+	var t touch
+	for _, o := range options {
+		o(&t)
+	}
+	if ttl < time.Millisecond {
+		return 0, fmt.Errorf("%w: of a millisecond at least", ErrNoTTL)
+	}
+	if t.shorten {
+		shorten = 1
+	}
+	return shorten, nil
 }
 
 func (c *Cache) touched(key Key, ms int64) (time.Duration, error) {
