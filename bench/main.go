@@ -3,7 +3,7 @@
 // the two sides of each are measured in short alternating rounds, so that
 // whatever else the machine does strikes both.
 //
-//	go run . [-only REGEXP] [-rounds N] [-seconds S] [-reseal RECORDS] [-o RESULTS.md]
+//	go run . [-only REGEXP] [-rounds N] [-seconds S] [-reseal RECORDS] [-volatile KEYS] [-o RESULTS.md]
 //
 // Run it in this directory: the reseal rows build the command from the parent.
 // SECURECACHE_SERVER chooses the server; SECURECACHE_VAULT names the Vault
@@ -36,12 +36,13 @@ func main() {
 
 // settings are the flags.
 type settings struct {
-	rounds int
-	parts  int           // alternations of one round, whose median is the round's
-	slice  time.Duration // of one side of one alternation
-	only   *regexp.Regexp
-	reseal int
-	out    string
+	rounds   int
+	parts    int           // alternations of one round, whose median is the round's
+	slice    time.Duration // of one side of one alternation
+	only     *regexp.Regexp
+	reseal   int
+	volatile int
+	out      string
 }
 
 func parse(args []string, stderr io.Writer) (settings, error) {
@@ -51,11 +52,12 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	seconds := flags.Float64("seconds", 0.3, "seconds of one side of one round")
 	only := flags.String("only", "", "measure only the rows whose first two columns, joined by a comma, match this regular expression")
 	reseal := flags.Int("reseal", 100_000, "records to re-seal; the target is stated for 1000000")
+	volatile := flags.Int("volatile", 100_000, "keys that have an end far ahead while others end; the target is stated for 1000000")
 	out := flags.String("o", "", "also write the results to this file, as Markdown")
 	if err := flags.Parse(args); err != nil {
 		return settings{}, err
 	}
-	if flags.NArg() > 0 || *rounds < 1 || *seconds <= 0 || *reseal < 0 {
+	if flags.NArg() > 0 || *rounds < 1 || *seconds <= 0 || *reseal < 0 || *volatile < 0 {
 		flags.Usage()
 		return settings{}, errors.New("rounds and seconds are positive, and there are no arguments")
 	}
@@ -63,7 +65,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	if err != nil {
 		return settings{}, err
 	}
-	return settings{*rounds, 1, time.Duration(*seconds * float64(time.Second)), re, *reseal, *out}, nil
+	return settings{*rounds, 1, time.Duration(*seconds * float64(time.Second)), re, *reseal, *volatile, *out}, nil
 }
 
 // run measures and prints. Progress goes to stderr.
@@ -79,7 +81,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer b.close()
 	for _, section := range []func(context.Context) error{
-		b.codec, b.names, b.values, b.sessions, b.locks, b.limits, b.denylist, b.tokens, b.deadlines, b.reseal,
+		b.codec, b.names, b.values, b.sessions, b.locks, b.limits, b.denylist, b.tokens, b.deadlines, b.reseal, b.expiry,
 	} {
 		if err := section(ctx); err != nil {
 			return err

@@ -40,7 +40,7 @@ func (b *bench) report(began time.Time) string {
 		line("- Vault: %s, over TLS on the loopback interface", b.vaultVersion)
 	}
 	line("- %s%s", runtime.Version(), versions())
-	line("- %d rounds of %s a side; -reseal %d\n", b.rounds, b.slice, b.settings.reseal)
+	line("- %d rounds of %s a side; -reseal %d -volatile %d\n", b.rounds, b.slice, b.settings.reseal, b.volatile)
 	line("Ratios are to the row of 1× above: the median of the rounds, with the least and the most. In every round each side runs")
 	line("between two runs of that base, and is divided by their mean. Each side has a client of its own with the same options;")
 	line("values are random bytes, which do not compress, where nothing else is said; names have 40 bytes. The server")
