@@ -110,7 +110,7 @@ func watchable(err error) error {
 		return &failure{code: exitError, err: err, next: "an operator enables them: CONFIG SET notify-keyspace-events Ex"}
 	case answered(err, "NOPERM"):
 		return &failure{code: exitLogin, err: err,
-			next: "log in as a user that may hear keyspace events, the Doorbell profile of package hardening: they show the keys of all tenants"}
+			next: "log in as a user of the role hardening.Doorbell: keyspace events show the keys of all tenants"}
 	}
 	return err
 }

@@ -2,17 +2,21 @@ package expiry_test
 
 import (
 	"context"
+	"crypto/fips140"
 	"encoding/json"
 	"errors"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/expiry"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -63,7 +67,7 @@ func TestConsumersDie(t *testing.T) {
 	total := 0
 	for i, step := range steps {
 		const each = 20
-		setMany(t, e.cache, total, each, 10*time.Millisecond)
+		setMany(t, e.cache, total, each, 50*time.Millisecond)
 		total += each
 		lines, stop, wait := e.spawn(t, assignment{Step: step})
 		for lines.Scan() {
@@ -119,7 +123,7 @@ func TestServerDies(t *testing.T) {
 	})
 	const rounds, each = 3, 200
 	for round := range rounds {
-		setMany(t, c, round*each, each/2, 20*time.Millisecond)
+		setMany(t, c, round*each, each/2, 50*time.Millisecond)
 		setMany(t, c, round*each+each/2, each/2, 1500*time.Millisecond)
 		h.awaitCount(t, len(h.all())+each/10)
 		ok(t, env.Server.Kill())
@@ -143,7 +147,7 @@ func TestServerDies(t *testing.T) {
 // so, and catches up.
 func TestTroubles(t *testing.T) {
 	t.Parallel()
-	env := start(t)
+	env := start(t, securecachetest.WithPersistence())
 	needsRealServer(t, env)
 	impatient := *env.Client.Options()
 	impatient.ReadTimeout, impatient.MaxRetries = 300*time.Millisecond, -1
@@ -166,23 +170,27 @@ func TestTroubles(t *testing.T) {
 		begin, over func() error
 		want        string // of the error that is told; "" where it is none
 	}{
-		{"paused", env.Server.Pause, env.Server.Resume, "claim"},
+		{"paused", env.Server.Pause, env.Server.Resume, "lua: "},
 		{"read-only", admin("replicaof", "127.0.0.1", "1"), admin("replicaof", "no", "one"), "READONLY"},
 		{"out of memory", admin("config", "set", "maxmemory", "1"), admin("config", "set", "maxmemory", "0"), ""},
 		{"without the right", admin("acl", "setuser", user, "-zrangebyscore"), admin("acl", "setuser", user, "+zrangebyscore"), "claim"},
 		{"scripts flushed", admin("script", "flush"), admin("ping"), ""},
+		{"away", env.Server.Kill, untilDone(func() error { return env.Server.Restart(ctx) }), "lua: "},
+		{"busy", func() error { return occupy(t, env) }, untilDone(admin("script", "kill")), "BUSY"},
 	} {
 		t.Run(trouble.name, func(t *testing.T) {
-			setMany(t, c, each*i, each, 200*time.Millisecond)
-			select {
-			case <-told:
-			default:
-			}
+			// By way of a client that has more patience.
+			setMany(t, env.Cache, each*i, each, 200*time.Millisecond)
 			ok(t, trouble.begin())
 			if trouble.want != "" {
-				if err := <-told; !strings.Contains(err.Error(), trouble.want) {
-					t.Errorf("told %v, want %s", err, trouble.want)
-				}
+				var err error
+				eventually(t, "it is told of "+trouble.want, func() bool {
+					select {
+					case err = <-told:
+					default:
+					}
+					return err != nil && strings.Contains(err.Error(), trouble.want)
+				})
 				eventually(t, "over", func() bool { return trouble.over() == nil })
 			}
 			h.await(t, "all", func(events []expiry.Event) bool {
@@ -195,9 +203,93 @@ func TestTroubles(t *testing.T) {
 			ok(t, trouble.over())
 		})
 	}
-	eventually(t, "nothing left", func() bool { return depth(t, n) == expiry.Depth{} })
+	eventually(t, "nothing left", func() bool { // a script that was killed may take a while to end
+		d, err := n.Depth(ctx)
+		return err == nil && d == expiry.Depth{}
+	})
 	var all tally
 	for _, e := range h.all() {
 		all.add(t, e.Name, e.ID)
+	}
+}
+
+// occupy has the server run a script without end, until that is killed.
+func occupy(t *testing.T, env *securecachetest.Env) error {
+	t.Helper()
+	ctx := context.Background()
+	if err := env.Admin.ConfigSet(ctx, "lua-time-limit", "20").Err(); err != nil {
+		return err
+	}
+	o := *env.Admin.Options()
+	o.ReadTimeout = time.Minute
+	loop := redis.NewClient(&o)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = loop.Eval(ctx, "while true do end", nil).Err() // that it was killed
+	}()
+	t.Cleanup(func() {
+		_ = env.Admin.ScriptKill(ctx).Err()
+		<-ended
+		_ = loop.Close()
+	})
+	eventually(t, "the server is busy", func() bool { return redis.HasErrorPrefix(env.Admin.Ping(ctx).Err(), "BUSY") })
+	return nil
+}
+
+// untilDone does something until that has gone well once.
+func untilDone(do func() error) func() error {
+	done := false
+	return func() error {
+		if done {
+			return nil
+		}
+		err := do()
+		done = err == nil
+		return err
+	}
+}
+
+// TestServerSays has the server answer each command with an error of its own,
+// while events fall due.
+func TestServerSays(t *testing.T) {
+	t.Parallel()
+	if fips140.Enforced() {
+		t.Skip("miniredis needs SHA-1 for SCRIPT LOAD, which FIPS 140-only mode does not have")
+	}
+	store, wrapper := keys.NewFile(filepath.Join(t.TempDir(), "keyring.json")), keys.InsecurePlain()
+	ok(t, keys.Create(t.Context(), "test", store, wrapper, keys.Layout{Shards: shards}))
+	keyring, err := keys.Open(t.Context(), "test", store, wrapper, nil)
+	ok(t, err)
+	t.Cleanup(func() { _ = keyring.Close() })
+	for name, says := range map[string]string{
+		"loading":       "LOADING Redis is loading the dataset in memory",
+		"master down":   "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+		"misconfigured": "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mini := miniredis.RunT(t)
+			rdb := redis.NewClient(&redis.Options{Addr: mini.Addr(), ContextTimeoutEnabled: true})
+			t.Cleanup(func() { _ = rdb.Close() })
+			c, err := securecache.New(rdb, keyring, nil)
+			ok(t, err)
+			t.Cleanup(func() { _ = c.Close() })
+			const many = 20
+			setMany(t, c, 0, many, 50*time.Millisecond)
+			mini.SetError(says)
+			told, h := make(chan error, 1), newHeard()
+			listen(t, c, h.handle, &expiry.Options{OnError: func(err error) {
+				select {
+				case told <- err:
+				default:
+				}
+			}})
+			if err := <-told; !strings.Contains(err.Error(), says[:len("LOADING")]) {
+				t.Errorf("told %v", err)
+			}
+			mini.SetError("")
+			h.awaitCount(t, many)
+		})
 	}
 }

@@ -29,12 +29,17 @@
 // Away, slow, loading, busy or read-only: Listen tells [Options.OnError], tries
 // again after a pause that grows to five seconds, and catches up by itself. What
 // was handled and could not be acknowledged is delivered again. Out of memory:
-// writes of values fail together with their events; what is due can no longer be
-// claimed either, since that writes, until memory is free again. Evicted: a
-// server that evicts may drop a shard's schedule; run without eviction. After a
-// failover, the last writes may be lost, the schedule's with the values'; a lost
-// acknowledgement is one more delivery. A server that deletes withholds events;
-// it cannot make one up, change it, or bring it before its deadline.
+// values are stored together with their events or not at all; what is due is
+// delivered all the same, since a claim frees memory before it takes some.
+// Evicted: a server that evicts may drop a shard's schedule; run without eviction.
+// After a failover, the last writes may be lost, the schedule's with the values';
+// a lost acknowledgement is one more delivery. When a slot has moved to another
+// node, its shard's events come from there. A server that deletes withholds
+// events; it cannot make one up, change it, or bring it before its deadline.
+//
+// There is nothing to be chosen between open and closed: what is not delivered
+// waits. How far behind it is, [Notifier.Depth] and [Notifier.Stats] say in
+// numbers; the program examples/worker reads them, and takes up dead letters.
 //
 // # The doorbell
 //

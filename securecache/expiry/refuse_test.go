@@ -63,27 +63,27 @@ func TestHostileSchedule(t *testing.T) {
 	}
 	set(t, c, "too early", time.Hour)
 	due("too early")
-	set(t, c, "tampered", 10*time.Millisecond)
+	set(t, c, "tampered", 50*time.Millisecond)
 	events, id := due("tampered")
 	payload := []byte(rdb.HGet(ctx, events, id).Val())
 	payload[len(payload)-1] ^= 1
 	ok(t, rdb.HSet(ctx, events, id, payload).Err())
-	set(t, c, "plaintext", 10*time.Millisecond)
+	set(t, c, "plaintext", 50*time.Millisecond)
 	events, id = due("plaintext")
 	ok(t, rdb.HSet(ctx, events, id, "an event of the server's own").Err())
-	set(t, c, "without its payload", 10*time.Millisecond)
+	set(t, c, "without its payload", 50*time.Millisecond)
 	events, id = due("without its payload")
 	ok(t, rdb.HDel(ctx, events, id).Err())
-	set(t, brief, "kept too briefly", 10*time.Millisecond)
+	set(t, brief, "kept too briefly", 50*time.Millisecond)
 	eventually(t, "its retention has ended", func() bool {
 		base, id := place(t, c, "kept too briefly")
 		_, err := c.OpenEvent(ctx, base, id, []byte(rdb.HGet(ctx, base.Part("event").String(), id).Val()))
 		return errors.Is(err, securecache.ErrMiss)
 	})
-	set(t, c, "good", 10*time.Millisecond)
+	set(t, c, "good", 50*time.Millisecond)
 
 	h := newHeard()
-	n, _ := listen(t, c, h.handle, &expiry.Options{Visibility: 100 * time.Millisecond, MaxClaims: 2, OnError: func(err error) {
+	n, _ := listen(t, c, h.handle, &expiry.Options{Visibility: time.Second, MaxClaims: 2, OnError: func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !errors.Is(err, expiry.ErrEarly) {
@@ -117,7 +117,7 @@ func TestHostileSchedule(t *testing.T) {
 	}
 	// A letter whose event would not be kept any more goes when it is found.
 	base, id := place(t, c, "kept too briefly")
-	set(t, brief, "kept too briefly", 10*time.Millisecond)
+	set(t, brief, "kept too briefly", 50*time.Millisecond)
 	ok(t, rdb.HSet(ctx, base.Part("dead").String(), id+":00", rdb.HGet(ctx, base.Part("event").String(), id).Val()).Err())
 	eventually(t, "it is gone", func() bool {
 		letters = 0
@@ -182,7 +182,7 @@ func TestSlowServer(t *testing.T) {
 	env := start(t)
 	env.Client.AddHook(slow(80 * time.Millisecond))
 	const many = 200
-	setMany(t, env.Cache, 0, many, 10*time.Millisecond)
+	setMany(t, env.Cache, 0, many, 50*time.Millisecond)
 	h := newHeard()
 	n, _ := listen(t, env.Cache, h.handle, &expiry.Options{Visibility: 60 * time.Millisecond, MaxClaims: 1000})
 	h.await(t, "all", func(events []expiry.Event) bool {
