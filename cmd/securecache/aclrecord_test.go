@@ -168,7 +168,7 @@ func playVerbs(t *testing.T) {
 	verb(t, "value", "set", "name", "--ttl", "1h", "--max-life", "2h")
 	for _, args := range [][]string{
 		{"get", "name"}, {"ttl", "name"}, {"touch", "name", "--ttl", "1h"}, {"inspect", "--name", "name", "--open"},
-		{"scripts", "load"}, {"lock", "run", "name", "--ttl", "10s", "--", "true"}, {"session", "list", "subject"}, {"del", "name"},
+		{"scripts", "load"}, {"lock", "run", "name", "--ttl", "10s", "--", "true"}, {"session", "list", "subject"}, {"limit", "check", "name", "--rate", "5/1m"}, {"del", "name"},
 	} {
 		verb(t, "", args...)
 	}
@@ -311,7 +311,7 @@ func playEvents(t *testing.T, c *securecache.Cache) {
 		})
 	}()
 	for _, name := range []string{"ends", "fails"} {
-		check(t, c.Set(ctx, name, []byte("x"), time.Millisecond))
+		check(t, c.Set(ctx, name, []byte("x"), 500*time.Millisecond))
 		for <-heard != name { // those of what came before
 		}
 	}

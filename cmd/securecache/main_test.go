@@ -105,6 +105,7 @@ func (r *rig) environ(dir string) []string {
 		"REDIS_URL=" + r.server.URL(),
 		"APP_URL=" + r.server.URL(),
 		"OPERATOR_URL=" + r.server.OperatorURL(),
+		"ADMIN_URL=" + r.adminURL(),
 		"ADDR=" + r.server.Addr(),
 		"SECURECACHE_TLS_CA=" + r.server.CAFile(),
 		"SECURECACHE_TLS_CERT=" + r.server.CertFile(),

@@ -20,16 +20,20 @@ func readSecret(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	return readSecretFrom(f, path)
+}
+
+func readSecretFrom(r io.Reader, name string) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxSecret+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(text) > maxSecret {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxSecret)
+		return nil, fmt.Errorf("%s is larger than %d bytes", name, maxSecret)
 	}
 	text = bytes.TrimRight(text, "\r\n")
 	if len(text) == 0 {
-		return nil, fmt.Errorf("%s is empty", path)
+		return nil, fmt.Errorf("%s is empty", name)
 	}
 	return text, nil
 }
