@@ -97,7 +97,7 @@ func apart(err error) (what, next string) {
 
 // origins stand before the text of an error where it began. They say nothing to
 // the user of a command. Vault's is kept: it names the other party.
-var origins = []string{"audit: ", "securecache: ", "keys: ", "codec: ", "hardening: ", "handshake: ", "lua: ", "token: ", "lock: ", "limit: ", "expiry: "}
+var origins = []string{"audit: ", "securecache: ", "keys: ", "codec: ", "hardening: ", "handshake: ", "lua: ", "session: ", "token: ", "lock: ", "limit: ", "expiry: "}
 
 // trimOrigin drops them.
 func trimOrigin(text string) string {
