@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"crypto/fips140"
 	"os"
 	"path/filepath"
 	"slices"
@@ -197,6 +198,9 @@ func TestFaultsAreFound(t *testing.T) {
 
 func (f fault) test(t *testing.T, binary string) {
 	t.Parallel()
+	if f.check == "T3" && fips140.Enforced() {
+		t.Skip("a FIPS-only process cannot offer old versions, and says that it does not know")
+	}
 	b := hardened(t, binary, f.lines)
 	if f.make != nil {
 		f.make(t, b)

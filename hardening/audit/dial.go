@@ -3,6 +3,7 @@ package audit
 import (
 	"bufio"
 	"context"
+	"crypto/fips140"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -147,6 +148,9 @@ func (n *node) oldVersion(ctx context.Context) error {
 	config := n.clientTLS()
 	if config == nil {
 		return nil
+	}
+	if fips140.Enforced() {
+		return errors.New("a FIPS-only process cannot make it")
 	}
 	config.MinVersion, config.MaxVersion, config.CipherSuites = tls.VersionTLS10, tls.VersionTLS11, nil
 	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {

@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"crypto/fips140"
 	"slices"
 	"testing"
 
@@ -18,6 +19,10 @@ func TestHardenedServerIsClean(t *testing.T) {
 		for _, one := range r.Results {
 			switch {
 			case slices.Contains(always, one.Check):
+			case one.Check == "T3" && fips140.Enforced(): // which cannot offer old versions
+				if one.Status != audit.Unknown {
+					t.Errorf("%+v", one)
+				}
 			case one.Status == audit.Failed, one.Status == audit.Unknown:
 				t.Errorf("%+v", one)
 			}

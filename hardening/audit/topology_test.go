@@ -48,8 +48,8 @@ func knowsReplicas(t *testing.T, n *server.Server) {
 	rdb := redis.NewClient(n.AdminOptions())
 	defer rdb.Close()
 	await(t, func() bool {
-		slots, err := rdb.ClusterSlots(t.Context()).Result()
-		return err == nil && len(slots) == 3 && !slices.ContainsFunc(slots, func(s redis.ClusterSlot) bool { return len(s.Nodes) != 2 })
+		shards, err := rdb.ClusterShards(t.Context()).Result()
+		return err == nil && len(shards) == 3 && !slices.ContainsFunc(shards, func(s redis.ClusterShard) bool { return len(s.Nodes) != 2 })
 	})
 }
 
