@@ -32,8 +32,9 @@ end
 if mine <= now then
   running = running + 1
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+-- First what a server that is out of memory refuses: it lets a script go on that has written something.
 redis.call('ZADD', KEYS[1], string.format('%.0f', math.max(mine, now + ttl)), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 if stays < ttl then
   redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ttl + 1))
 end

@@ -65,7 +65,8 @@
 // time that the server goes away or comes back, Local may let through its
 // own burst beside the server's.
 //
-// Out of memory, a refusal still works, since it writes nothing. A server that
-// was restarted, or cut its connections, costs each pooled connection one take
-// without an answer.
+// Read-only or out of memory, a look and a refusal still work, since they write
+// nothing; out of memory, so do Reset and Release. A server that was restarted,
+// or cut its connections, costs each pooled connection one take without an
+// answer.
 package limit

@@ -11,12 +11,15 @@
 //
 // # When Redis does not answer
 //
-// Away, slow, loading, read-only or out of memory: a check that gets no answer
-// says "revoked" together with the error, unless Options.FailOpen is set. A
-// revocation or an issue that gets none is an error, and nothing else; asking
-// again is safe. A consumption that gets none is an error that matches
-// securecache.ErrOutcomeUnknown where it may have taken place; ask again with the
-// same Operation.
+// Away, slow, loading or busy: a check that gets no answer says "revoked" together
+// with the error, unless Options.FailOpen is set. A revocation or an issue that
+// gets none is an error, and nothing else; asking again is safe. A consumption
+// that gets none is an error that matches securecache.ErrOutcomeUnknown where it
+// may have taken place; ask again with the same Operation. Nothing is ever
+// consumed without the server, so there is no other policy to choose.
+//
+// Read-only, checks are answered and all else is an error. Out of memory, codes
+// can be consumed too; a revocation that is refused then has not happened.
 //
 // # What it does not promise
 //
