@@ -53,7 +53,7 @@ func StartCluster(t testing.TB, opts ...Option) *Cluster {
 func (e *Cluster) connect(t testing.TB, o *redis.ClusterOptions) *redis.ClusterClient {
 	o.TLSConfig = e.TLS.Clone()
 	rdb := redis.NewClusterClient(o)
-	closeAfter(t, rdb.Close)
+	disconnectAfter(t, rdb)
 	return rdb
 }
 

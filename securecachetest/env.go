@@ -61,7 +61,7 @@ func Start(t testing.TB, opts ...Option) *Env {
 func (e *Env) connect(t testing.TB, o *redis.Options) *redis.Client {
 	o.TLSConfig = e.TLS.Clone()
 	rdb := redis.NewClient(o)
-	closeAfter(t, rdb.Close)
+	disconnectAfter(t, rdb)
 	return rdb
 }
 
@@ -90,6 +90,12 @@ func closeAfter(t testing.TB, stop func() error) {
 			t.Error(err)
 		}
 	})
+}
+
+// disconnectAfter closes a client at the end of the test. What TLS has to say of
+// a connection that died with a server that the test killed is no error.
+func disconnectAfter(t testing.TB, rdb io.Closer) {
+	t.Cleanup(func() { _ = rdb.Close() })
 }
 
 // Server is a running server.

@@ -57,7 +57,7 @@ func StartSentinel(t testing.TB, opts ...Option) *Sentinel {
 func (e *Sentinel) connect(t testing.TB, o *redis.FailoverOptions) *redis.Client {
 	o.TLSConfig = e.TLS.Clone()
 	rdb := redis.NewFailoverClient(o)
-	closeAfter(t, rdb.Close)
+	disconnectAfter(t, rdb)
 	return rdb
 }
 

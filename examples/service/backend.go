@@ -29,7 +29,9 @@ func open(ctx context.Context, c config, log *slog.Logger) (_ *backend, err erro
 			err = errors.Join(err, b.Close())
 		}
 	}()
-	tls, err := hardening.ClientTLS(c.files, c.serverName)
+	tls, err := hardening.OpenTLS(c.files, c.serverName, &hardening.TLSOptions{
+		OnWarning: func(err error) { log.Warn("certificates", "error", err) },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +41,7 @@ func open(ctx context.Context, c config, log *slog.Logger) (_ *backend, err erro
 	if err != nil {
 		return nil, err
 	}
-	if b.rdb, err = securecache.Connect(c.url, tls); err != nil {
+	if b.rdb, err = securecache.Connect(c.url, tls.Config()); err != nil {
 		return nil, err
 	}
 	if err := b.rdb.Ping(ctx).Err(); err != nil { // a wrong certificate or password shows here
@@ -51,7 +53,7 @@ func open(ctx context.Context, c config, log *slog.Logger) (_ *backend, err erro
 	if err != nil {
 		return nil, err
 	}
-	if err := awaitReplicas(b.rdb, b.cache, c.replicas); err != nil {
+	if err := awaitReplicas(ctx, b.rdb, b.cache, c.replicas); err != nil {
 		return nil, err
 	}
 	b.locks, err = lock.New(b.cache, nil)
@@ -67,7 +69,7 @@ func (b *backend) Close() (err error) {
 		err = errors.Join(err, b.cache.Close())
 	}
 	if b.rdb != nil {
-		err = errors.Join(err, b.rdb.Close())
+		_ = b.rdb.Close() // what it says is of connections that had died already
 	}
 	if b.keyring != nil {
 		err = errors.Join(err, b.keyring.Close())

@@ -70,6 +70,7 @@ func TestBearerOfASessionThatIsEnded(t *testing.T) {
 
 // TestBearerEnds looks at a token when its time is over.
 func TestBearerEnds(t *testing.T) {
+	t.Parallel()
 	s := begin(t, environOf(t, securecachetest.Start(t)), people("ada"), plenty...)
 	b, err := newBearers(s.backend, time.Second)
 	ok(t, err)

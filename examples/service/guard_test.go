@@ -75,6 +75,7 @@ func TestGuard(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	env := securecachetest.Start(t)
 	for name, tc := range map[string]struct {
 		flag   string

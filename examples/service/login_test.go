@@ -148,6 +148,7 @@ func TestAnotherSitesPage(t *testing.T) {
 
 // TestNothingIsLogged looks for what the requests were made of.
 func TestNothingIsLogged(t *testing.T) {
+	t.Parallel()
 	env := securecachetest.Start(t)
 	getenv := environOf(t, env)
 	s := begin(t, getenv, people("ada-the-user"), plenty...)

@@ -17,7 +17,8 @@
 //	403  a change that another site's page asked for
 //	409  another change of the same user is under way; or a change was overtaken
 //	429  more requests than the limit allows; Retry-After says when
-//	503  Redis gave no answer in time; Retry-After says when to try again
+//	503  no answer from Redis in time, or no turn to have a password hashed;
+//	     Retry-After says when to try again
 //
 // # When Redis is away
 //
@@ -26,7 +27,7 @@
 // in this process against its share, so that an outage is no way around them;
 // what needs nothing else, as GET /, is served all along. After a restart each
 // pooled connection may cost one more 503, and a user whose change was cut off
-// may be told 409 until the guard's lock ends, 10 seconds later.
+// may be told 409 until the guard's lock ends, 5 seconds later.
 //
 // # What a logout is worth
 //
@@ -51,6 +52,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"log/slog"
 	"net"
 	"net/http"
@@ -64,7 +66,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	if err := run(ctx, log, os.Args[1:]); err != nil {
+	if err := run(ctx, log, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		log.Error("ended", "error", err)
 		stop()
 		os.Exit(1)

@@ -27,14 +27,17 @@ func lasting(ctx context.Context) context.Context {
 }
 
 // awaitReplicas makes the client heed [lasting]. The application's user needs
-// the command WAIT then, which hardening.Profile has to name.
-func awaitReplicas(rdb redis.UniversalClient, cache *securecache.Cache, n int) error {
+// the command WAIT then, which hardening.Profile.Commands has to name.
+func awaitReplicas(ctx context.Context, rdb redis.UniversalClient, cache *securecache.Cache, n int) error {
 	if n == 0 {
 		return nil
 	}
 	client, single := rdb.(*redis.Client)
 	if !single {
 		return errors.New("-replicas needs one master, with or without Sentinel")
+	}
+	if err := client.Wait(ctx, 0, time.Second).Err(); err != nil {
+		return fmt.Errorf("-replicas needs a user that may WAIT: %w", err)
 	}
 	key, err := cache.Key(codec.KindValue, "marker of the last logout")
 	if err != nil {

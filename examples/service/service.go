@@ -31,7 +31,7 @@ type service struct {
 
 // guardTTL is how long a user whose change was cut off, with Redis or with this
 // process, is kept from the next one.
-const guardTTL = 10 * time.Second
+const guardTTL = 5 * time.Second
 
 // newService returns the handler of all that is served.
 func newService(b *backend, u *users, c config, log *slog.Logger) (http.Handler, error) {
