@@ -3,6 +3,17 @@
 // seals records anew. Run it without arguments for its verbs.
 package main
 
-import "os"
+import (
+	"fmt"
+	"os"
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+	"github.com/securecache/securecache-go/hardening"
+)
+
+func main() {
+	// A system that refuses is no reason to keep an operator from revoking keys.
+	if err := hardening.Process(nil); err != nil {
+		fmt.Fprintf(os.Stderr, "securecache: others may read this process's memory: %s\n", trimOrigin(err.Error()))
+	}
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
