@@ -86,7 +86,7 @@ func (c Check) findings(n *node) []finding {
 func (c Check) result(n *node, f finding) Result {
 	r := Result{
 		Check: c.ID, Title: c.Title, Node: n.addr, Status: f.status, Severity: f.severity,
-		Subject: f.subject, Evidence: f.evidence, Possible: f.possible, fix: f.fix,
+		Subject: f.subject, Evidence: f.evidence, Possible: f.possible,
 	}
 	if r.Status == "" {
 		r.Status = Failed

@@ -74,8 +74,6 @@ type Result struct {
 	Possible bool `json:"possible,omitempty"`
 	// Waived is the waiver that covers a Failed result, nil for none.
 	Waived *Waiver `json:"waived,omitempty"`
-
-	fix [][]string
 }
 
 // Node is a server that was looked at.
