@@ -93,7 +93,7 @@ func speaksPlaintext(ctx context.Context, d *net.Dialer, network, addr string) b
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	reply := make([]byte, 1)
-	if _, err = c.Write([]byte("PING\r\n")); err == nil {
+	if _, err = c.Write([]byte("*1\r\n$4\r\nPING\r\n")); err == nil {
 		_, err = c.Read(reply)
 	}
 	return err == nil && (reply[0] == '+' || reply[0] == '-')

@@ -119,7 +119,11 @@ func ofChain(err error) *Error {
 		return &Error{Cause: Weak, Err: e}
 	}
 	if e, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		if c := e.Cert; c != nil && bytes.Equal(c.RawIssuer, c.RawSubject) {
+		c := e.Cert // which may be the authority's own, that the server sent along
+		if v, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(v.UnverifiedCertificates) > 0 {
+			c = v.UnverifiedCertificates[0]
+		}
+		if c != nil && bytes.Equal(c.RawIssuer, c.RawSubject) {
 			return &Error{Cause: SelfSigned, Err: e}
 		}
 		return &Error{Cause: UnknownAuthority, Err: e}

@@ -101,7 +101,7 @@ func (m *material) verify(state tls.ConnectionState, name string, now time.Time)
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
 	if err != nil {
-		return handshake.Explain(err)
+		return handshake.Explain(&tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err})
 	}
 	if bits := rsaBits(leaf); bits != 0 && bits < minRSA {
 		return &handshake.Error{Cause: handshake.Weak,
