@@ -1,0 +1,92 @@
+package hardening_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/securecache/securecache-go/handshake"
+	"github.com/securecache/securecache-go/hardening"
+	"github.com/securecache/securecache-go/internal/server/pki"
+	"github.com/securecache/securecache-go/internal/server/servertest"
+	"github.com/securecache/securecache-go/securecache"
+)
+
+// TestRevokedClientIsGone takes the authority of a client from the server's
+// file. New connections are refused from then on. Those from before, the
+// subscription's too, end by themselves within the bound.
+func TestRevokedClientIsGone(t *testing.T) {
+	t.Parallel()
+	servertest.Each(t, func(t *testing.T, binary string) {
+		s := newSite(t, binary)
+		another, err := pki.New("another client's")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := newMount(t, s.generation(s.ca.PEM()))
+		config, err := hardening.ClientTLS(m.files(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rdb, err := securecache.Connect(withQuery(t, s.server.URL(), "conn_max_lifetime", "300ms"), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rdb.Close()
+		sub := rdb.Subscribe(t.Context(), "sc:dev:doorbell")
+		defer sub.Close()
+		if _, err := sub.Receive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := rdb.Ping(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		s.serve(another.PEM())
+
+		fresh, err := securecache.Connect(s.server.URL(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer fresh.Close()
+		if e := handshake.Explain(fresh.Ping(t.Context()).Err()); e == nil || !e.ByServer || e.Cause != handshake.UnknownAuthority {
+			t.Errorf("a new connection: %v", e)
+		}
+		eventually(t, "the old connections are gone", func() bool {
+			_ = rdb.Ping(t.Context()).Err() // keeps the pool from being idle
+			list, err := s.admin.ClientList(t.Context()).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return !strings.Contains(list, "user=app ")
+		})
+		if e := handshake.Explain(rdb.Ping(t.Context()).Err()); e == nil || e.Cause != handshake.UnknownAuthority {
+			t.Errorf("after its connections have ended: %v", e)
+		}
+	})
+}
+
+// TestKillEndsConnectionsAtOnce is for a client that does not end them itself.
+func TestKillEndsConnectionsAtOnce(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, binary string) {
+		s := newSite(t, binary)
+		config, err := hardening.ClientTLS(newMount(t, s.generation(s.ca.PEM())).files(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rdb, err := securecache.Connect(s.server.URL(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rdb.Close()
+		if err := rdb.Ping(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		for _, words := range [][]any{{"ACL", "SETUSER", "app", "off"}, {"CLIENT", "KILL", "USER", "app"}} {
+			if err := s.admin.Do(t.Context(), words...).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := rdb.Ping(t.Context()).Err(); err == nil {
+			t.Error("the client is still in")
+		}
+	})
+}
