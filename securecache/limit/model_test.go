@@ -175,7 +175,7 @@ func TestAgainstModels(t *testing.T) {
 	for name, algorithm := range algorithms {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachSeed(t, 50, func(t *testing.T, random *rand.Rand) {
+			eachSeed(t, 15, func(t *testing.T, random *rand.Rand) {
 				rate, tick := someRate(random, algorithm)
 				b := onMini(t)
 				b.pass(b.clock.now().Truncate(tick).Sub(b.clock.now())) // windows know whole milliseconds
