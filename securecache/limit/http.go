@@ -72,7 +72,7 @@ func unavailable(w http.ResponseWriter, _ *http.Request, _ http.Handler, _ error
 // name is served without a limit.
 //
 // Responses carry RateLimit-Policy and RateLimit as
-// draft-ietf-httpapi-ratelimit-headers-11 (May 2026) has them: q is the most that
+// draft-ietf-httpapi-ratelimit-headers-10 has them: q is the most that
 // can be taken at once and w the whole seconds in which all of it comes back; r
 // is what is left and t the seconds until nothing is missing, or, where the
 // request is refused, until it is worth another try, which is what Retry-After
