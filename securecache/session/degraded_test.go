@@ -298,7 +298,7 @@ func TestLostReplies(t *testing.T) {
 			listed(t, honest, subject, "")
 		}
 	}
-	if cuts := faulty.cuts.Load(); cuts == 0 {
+	if cuts := faulty.proxy.Lost(); cuts == 0 {
 		t.Error("no reply was lost")
 	} else {
 		t.Logf("%d replies were lost, %d operations could not say what became of them", cuts, unknown)
@@ -330,7 +330,7 @@ func TestRefusedConnection(t *testing.T) {
 // TestStaleKeyring fails closed with the keyring.
 func TestStaleKeyring(t *testing.T) {
 	b := onServer(t)
-	store := &lossy{Store: keys.NewFile(t.TempDir() + "/keyring.json")}
+	store := &outage{Store: keys.NewFile(t.TempDir() + "/keyring.json")}
 	ok(t, keys.Create(t.Context(), "test", store, keys.InsecurePlain(), keys.Layout{}))
 	k, err := keys.Open(t.Context(), "test", store, keys.InsecurePlain(), &keys.Options{Refresh: 10 * time.Millisecond, MaxOffline: 50 * time.Millisecond})
 	ok(t, err)
