@@ -22,6 +22,8 @@ type auditing struct {
 	waivers string
 	failOn  string
 	format  string
+	fix     bool
+	yes     bool
 }
 
 func newAuditCmd(a *app) *cobra.Command {
@@ -32,7 +34,7 @@ func newAuditCmd(a *app) *cobra.Command {
 		Long: `Check how a server is secured: how it is reached, who may do what, what TLS it
 speaks, which of its switches are open, its version, its memory, and a sample of
 its keys. Every node of a Cluster, and the master and replicas behind Sentinel,
-stand in one report. Nothing is changed.
+stand in one report. Without --fix, nothing is changed.
 
 What the login may not see is unknown, with the grant that it lacks, and never
 passes. Users that are meant to administer the server are named with --admin, or
@@ -45,10 +47,19 @@ redis://HOST:PORT; everything else takes mutual TLS.
 
 with "node" and "subject" (a user, a CVE) to narrow them.
 
+--fix makes the changes that a running server takes, after it has shown them and
+asked: settings and users, which it has the server write into its files. What no
+file could be written for it prints as lines. It leaves alone, and says why, what
+would cut off this login, its address, its port or the replicas, and takes back
+a change after which no new connection gets in. What applications log in as and
+whether they all speak TLS it cannot know: read the plan. The report that follows
+is of the server as it is then.
+
 Exit status: 0 nothing at or above --fail-on, 3 findings, 4 login refused,
 5 a node was not reached.`,
 		Example: `  securecache audit --admin ops
-  securecache audit -o sarif --fail-on medium --waivers waivers.json > audit.sarif`,
+  securecache audit -o sarif --fail-on medium --waivers waivers.json > audit.sarif
+  securecache audit --admin ops --fix`,
 		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return u.run(cmd.Context(), a) },
 	}
@@ -60,6 +71,8 @@ Exit status: 0 nothing at or above --fail-on, 3 findings, 4 login refused,
 	flags.StringSliceVar(&u.options.Admins, "admin", nil, "users that are meant to administer the server")
 	flags.StringSliceVar(&u.options.Expected, "expect", nil, "modules, function libraries and hosts of replicas that are meant to be there")
 	flags.StringVar(&u.waivers, "waivers", "", "JSON file with findings that are accepted for a time")
+	flags.BoolVar(&u.fix, "fix", false, "change what can be changed while the server runs, after asking")
+	flags.BoolVar(&u.yes, "yes", false, "do not ask")
 	// They fail for a flag that does not exist only.
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "sarif", "junit"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("fail-on", cobra.FixedCompletions([]string{"info", "low", "medium", "high", "critical", "never"}, cobra.ShellCompDirectiveNoFileComp))
@@ -86,6 +99,11 @@ func (u *auditing) run(ctx context.Context, a *app) error {
 	report, err := audit.Run(ctx, rdb, &u.options)
 	if err != nil {
 		return unaudited(err)
+	}
+	if u.fix {
+		if report, err = u.mend(ctx, a, rdb, report); err != nil {
+			return err
+		}
 	}
 	if err := show(a, report); err != nil {
 		return err

@@ -32,10 +32,11 @@ var userChecks = []Check{
 // replays what scripts have written from its append-only file as this user, and
 // what it may not do is dropped. Whoever is logged in as it would be cut off.
 func endDefault(n *node, evidence string) []finding {
+	f := finding{evidence: evidence, fix: [][]string{{"ACL", "SETUSER", "default", "off", "resetpass"}}}
 	if n.whoami == "default" {
-		return advise(evidence, "make an administrator (ACL SETUSER NAME on >PASSWORD ~* &* +@all), log in as it, then: ACL SETUSER default off resetpass")
+		f.remedy = []string{"but first make an administrator (ACL SETUSER NAME on >PASSWORD ~* &* +@all), and log in as it"}
 	}
-	return []finding{{evidence: evidence, fix: [][]string{{"ACL", "SETUSER", "default", "off", "resetpass"}}}}
+	return []finding{f}
 }
 
 func defaultNoPassword(n *node) []finding {

@@ -95,6 +95,8 @@ func (c Check) result(n *node, f finding) Result {
 		r.Severity = c.Severity
 	}
 	for _, words := range f.fix {
+		why := n.held(words)
+		r.Fixes = append(r.Fixes, Fix{Command: words, Held: why})
 		r.Remedy = append(r.Remedy, quote(words))
 	}
 	r.Remedy = append(r.Remedy, f.remedy...)

@@ -49,13 +49,13 @@ func wildcardBind(n *node) []finding {
 	return set("bind is "+strconv.Quote(n.config["bind"])+": every interface of the machine", "bind", n.boundTo())
 }
 
-// boundTo is a bind line that keeps the address at which this very audit came
-// in.
+// boundTo is a bind line that keeps the addresses at which this very audit and
+// the other clients came in.
 func (n *node) boundTo() string {
 	addrs := []string{"127.0.0.1", "-::1"}
-	for _, c := range n.clients {
+	for _, c := range append(slices.Clone(n.clients), n.self) {
 		host, _, err := net.SplitHostPort(c["laddr"])
-		if err == nil && c["cmd"] != "" && net.ParseIP(host) != nil && !net.ParseIP(host).IsLoopback() && !slices.Contains(addrs, host) {
+		if err == nil && net.ParseIP(host) != nil && host != "::1" && !slices.Contains(addrs, host) {
 			addrs = append(addrs, host)
 		}
 	}

@@ -69,6 +69,7 @@ type node struct {
 	missing         map[source]gap
 	server, version string
 	whoami          string
+	self            map[string]string // this connection, as CLIENT INFO shows it
 	info, config    map[string]string
 	users           []user
 	denials         map[string]int // by reason
@@ -107,7 +108,7 @@ func (n *node) ask() {
 	pipe := n.rdb.Pipeline()
 	do := func(words ...any) *redis.Cmd { return pipe.Do(n.ctx, words...) }
 	hello := do("HELLO")
-	whoami := do("ACL", "WHOAMI")
+	whoami, self := do("ACL", "WHOAMI"), do("CLIENT", "INFO")
 	info, config := do("INFO"), do("CONFIG", "GET", "*")
 	users, denials := do("ACL", "LIST"), do("ACL", "LOG", "20")
 	clients, modules, libraries := do("CLIENT", "LIST"), do("MODULE", "LIST"), do("FUNCTION", "LIST")
@@ -117,6 +118,9 @@ func (n *node) ask() {
 
 	if text, err := whoami.Text(); err == nil {
 		n.whoami = text
+	}
+	if text, err := self.Text(); err == nil {
+		n.self = pairs(strings.TrimSpace(text), " ", "=")
 	}
 	if n.has(fromInfo, info) {
 		text, _ := info.Text()

@@ -68,6 +68,8 @@ type Result struct {
 	Evidence string `json:"evidence,omitempty"`
 	// Remedy is what to type, a command or a line of a file each.
 	Remedy []string `json:"remedy,omitempty"`
+	// Fixes are the commands of Remedy that mend it at once.
+	Fixes []Fix `json:"fixes,omitempty"`
 	// Needs is the grant without which an Unknown stays unknown.
 	Needs string `json:"needs,omitempty"`
 	// Possible marks what a distribution may have mended without it showing.

@@ -128,11 +128,19 @@ func (b *bench) start(t *testing.T, portLine string) {
 
 func (b *bench) run(t *testing.T, lines []string) {
 	t.Helper()
-	conf := write(t, filepath.Join(b.dir, "server.conf"), []byte(strings.Join(lines, "\n")+"\n"))
+	write(t, b.conf(), []byte(strings.Join(lines, "\n")+"\n"))
+	b.launch(t)
+}
+
+func (b *bench) conf() string { return filepath.Join(b.dir, "server.conf") }
+
+// launch runs the server with the file as it is.
+func (b *bench) launch(t *testing.T) {
+	t.Helper()
 	log := must[*os.File](t)(os.Create(filepath.Join(b.dir, "log")))
 	defer log.Close()
 	program := must[string](t)(exec.LookPath(b.binary))
-	b.cmd = exec.Command(program, conf)
+	b.cmd = exec.Command(program, b.conf())
 	b.cmd.Dir, b.cmd.Stdout, b.cmd.Stderr = b.dir, log, log
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)
