@@ -15,15 +15,15 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
-	"go.uber.org/goleak"
 
 	"github.com/securecache/securecache-go/handshake"
 	"github.com/securecache/securecache-go/internal/server/pki"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 )
 
 func TestMain(m *testing.M) {
 	logging.Disable() // it tells of every refusal
-	goleak.VerifyTestMain(m)
+	servertest.Main(m)
 }
 
 func TestExplain(t *testing.T) {

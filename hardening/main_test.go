@@ -4,10 +4,11 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9/logging"
-	"go.uber.org/goleak"
+
+	"github.com/securecache/securecache-go/internal/server/servertest"
 )
 
 func TestMain(m *testing.M) {
 	logging.Disable() // it tells of every refusal, and the tests are full of them
-	goleak.VerifyTestMain(m)
+	servertest.Main(m)
 }

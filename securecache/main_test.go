@@ -8,10 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/securecache/securecache-go/codec"
-	"github.com/securecache/securecache-go/internal/server/faults"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecachetest"
 )
@@ -20,15 +18,7 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv("SECURECACHE_TEST_ROLE"); role != "" {
 		os.Exit(child(role))
 	}
-	goleak.VerifyTestMain(settled{m})
-}
-
-// settled is the tests, and the ends of what went through proxies in them.
-type settled struct{ *testing.M }
-
-func (s settled) Run() int {
-	defer faults.Settle()
-	return s.M.Run()
+	servertest.Main(m)
 }
 
 // start returns a server with all that belongs to it and a cache on it.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/securecache/securecache-go/internal/server"
 	"github.com/securecache/securecache-go/internal/server/servertest"
@@ -22,7 +21,7 @@ import (
 	"github.com/securecache/securecache-go/securecachetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { servertest.Main(m) }
 
 // A test of code that keeps sessions in a cache: one call sets up the server,
 // its certificates, the application's login and the keyring.

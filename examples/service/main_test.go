@@ -19,16 +19,16 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/securecache/securecache-go/hardening"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecachetest"
 )
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{}) // what matters of it comes back as an error
-	goleak.VerifyTestMain(m)
+	servertest.Main(m)
 }
 
 type quiet struct{}

@@ -18,14 +18,13 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
-	"go.uber.org/goleak"
 
 	"github.com/securecache/securecache-go/hardening/audit"
 	"github.com/securecache/securecache-go/internal/server/pki"
 	"github.com/securecache/securecache-go/internal/server/servertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { servertest.Main(m) }
 
 // bench is a server under test with all of its configuration in the test's own
 // hands: internal/server's is not meant to be bad.

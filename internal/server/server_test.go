@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/securecache/securecache-go/internal/server"
 	"github.com/securecache/securecache-go/internal/server/servertest"
@@ -24,7 +23,7 @@ func TestMain(m *testing.M) {
 	if parent(os.Args) {
 		return
 	}
-	goleak.VerifyTestMain(m)
+	servertest.Main(m)
 }
 
 const key = "sc:dev:v:{blind}"

@@ -14,9 +14,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
-	"github.com/securecache/securecache-go/internal/server/faults"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/limit"
@@ -25,15 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{}) // what matters of it comes back as an error
-	goleak.VerifyTestMain(settledTests{m})
-}
-
-// settledTests are the tests, and the ends of what went through proxies in them.
-type settledTests struct{ *testing.M }
-
-func (s settledTests) Run() int {
-	defer faults.Settle()
-	return s.M.Run()
+	servertest.Main(m)
 }
 
 type quiet struct{}

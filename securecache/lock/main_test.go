@@ -7,9 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
-	"github.com/securecache/securecache-go/internal/server/faults"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/lock"
@@ -18,15 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(silent{}) // a subscription whose server is away says so many times a second
-	goleak.VerifyTestMain(settled{m})
-}
-
-// settled is the tests, and the ends of what went through proxies in them.
-type settled struct{ *testing.M }
-
-func (s settled) Run() int {
-	defer faults.Settle()
-	return s.M.Run()
+	servertest.Main(m)
 }
 
 type silent struct{}

@@ -14,9 +14,9 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/session"
@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{}) // what matters of it comes back as an error
-	goleak.VerifyTestMain(m)
+	servertest.Main(m)
 }
 
 type quiet struct{}

@@ -1,10 +1,8 @@
 package faults
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"runtime"
 	"strings"
 	"time"
 
@@ -76,17 +74,5 @@ func (*cut) Pipe(stub *toxics.ToxicStub) {
 		for chunk != nil {
 			chunk = <-stub.Input
 		}
-	}
-}
-
-// Settle waits for the ends of connections that went through proxies, which
-// toxiproxy does not wait for. It is for a TestMain that looks for goroutines.
-func Settle() {
-	stacks := make([]byte, 4<<20)
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
-		if !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("Shopify/toxiproxy")) {
-			return
-		}
-		Wait(context.Background(), 10*time.Millisecond)
 	}
 }
