@@ -53,12 +53,12 @@ func (a *app) source(ctx context.Context, fresh bool) (keys.Store, keys.Wrapper,
 }
 
 func (a *app) store(ctx context.Context) (keys.Store, error) {
-	scheme, rest, _ := strings.Cut(a.keyring, ":")
-	mount, path, split := strings.Cut(rest, "/")
+	file, isFile := strings.CutPrefix(a.keyring, "file:")
+	mount, path, isVault := kvOf(a.keyring)
 	switch {
-	case scheme == "file" && rest != "":
-		return keys.NewFile(rest), nil
-	case scheme == "vault-kv" && split && mount != "" && path != "":
+	case isFile && file != "":
+		return keys.NewFile(file), nil
+	case isVault:
 		client, err := a.vaults.get(ctx, a)
 		if err != nil {
 			return nil, err
@@ -71,18 +71,33 @@ func (a *app) store(ctx context.Context) (keys.Store, error) {
 	return nil, &failure{code: exitUsage, err: fmt.Errorf("--keyring cannot be read: %q", a.keyring), next: "give file:PATH or vault-kv:MOUNT/PATH"}
 }
 
+// kvOf reads a --keyring that is in Vault.
+func kvOf(spec string) (mount, path string, ok bool) {
+	rest, found := strings.CutPrefix(spec, "vault-kv:")
+	mount, path, _ = strings.Cut(rest, "/")
+	return mount, path, found && mount != "" && path != ""
+}
+
+// transitOf reads a --wrap that is Vault's. A mount may have slashes, a key has
+// none.
+func transitOf(spec string) (mount, key string, ok bool) {
+	rest, found := strings.CutPrefix(spec, wrapTransit+":")
+	i := strings.LastIndexByte(rest, '/')
+	if !found || i <= 0 || i == len(rest)-1 {
+		return "", "", false
+	}
+	return rest[:i], rest[i+1:], true
+}
+
 // wrapper reads what --wrap or --to-wrap says.
 func (a *app) wrapper(ctx context.Context, flag, spec, env string, fresh bool) (keys.Wrapper, error) {
 	const forms = "vault-transit:MOUNT/KEY, passphrase or insecure-plain"
-	if rest, found := strings.CutPrefix(spec, wrapTransit+":"); found {
-		// A mount may have slashes, a key has none.
-		if i := strings.LastIndexByte(rest, '/'); i > 0 && i < len(rest)-1 {
-			client, err := a.vaults.get(ctx, a)
-			if err != nil {
-				return nil, err
-			}
-			return client.Transit(rest[:i], rest[i+1:]), nil
+	if mount, key, isVault := transitOf(spec); isVault {
+		client, err := a.vaults.get(ctx, a)
+		if err != nil {
+			return nil, err
 		}
+		return client.Transit(mount, key), nil
 	}
 	switch spec {
 	case wrapPassphrase:

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/redis/go-redis/v9"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -273,13 +274,34 @@ func otherCA(ts *testscript.TestScript, neg bool, _ []string) {
 }
 
 // vaultCmd starts a Vault with a transit key called test and sets the VAULT_
-// variables; with a word, it seals or unseals that Vault.
+// variables. With words, it works on that Vault as root: seal, unseal, write
+// PATH NAME=VALUE, or login FILE, which sets VAULT_TOKEN to a token with the
+// policy in the file.
 func vaultCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, rig := context.Background(), rigOf(ts)
-	if len(args) == 1 {
-		ts.Check(map[string]func(context.Context) error{"seal": rig.vault.Seal, "unseal": rig.vault.Unseal}[args[0]](ctx))
-		return
+	switch {
+	case len(args) == 0:
+		startVault(ctx, ts, rig)
+	case args[0] == "seal":
+		ts.Check(rig.vault.Seal(ctx))
+	case args[0] == "unseal":
+		ts.Check(rig.vault.Unseal(ctx))
+	case args[0] == "write":
+		name, value, _ := strings.Cut(args[2], "=")
+		_, err := rig.vault.Write(ctx, args[1], map[string]any{name: value})
+		ts.Check(err)
+	case args[0] == "login":
+		_, err := rig.vault.Write(ctx, "sys/policies/acl/script", map[string]any{"policy": ts.ReadFile(args[1])})
+		ts.Check(err)
+		made, err := rig.vault.Admin().Auth().Token().CreateOrphanWithContext(ctx, &api.TokenCreateRequest{Policies: []string{"script"}})
+		ts.Check(err)
+		ts.Setenv("VAULT_TOKEN", made.Auth.ClientToken)
+	default:
+		ts.Fatalf("vault %s is not known", args[0])
 	}
+}
+
+func startVault(ctx context.Context, ts *testscript.TestScript, rig *rig) {
 	v, err := vaulttest.Start(ctx, os.Getenv(vaulttest.Variable))
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(v.Close()) })

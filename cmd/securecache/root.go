@@ -17,7 +17,7 @@ import (
 // verbs are the commands, each in the file of its name.
 var verbs = []func(*app) *cobra.Command{
 	newSetCmd, newGetCmd, newDelCmd, newTTLCmd, newTouchCmd, newInspectCmd,
-	newKeysCmd, newResealCmd, newScriptsCmd, newAuditCmd, newACLCmd, newTLSCmd, newSessionCmd, newTokenCmd, newLockCmd, newLimitCmd, newWatchCmd, newDevCmd, newDemoCmd, newVersionCmd, newManCmd,
+	newKeysCmd, newResealCmd, newScriptsCmd, newAuditCmd, newACLCmd, newTLSCmd, newVaultCmd, newSessionCmd, newTokenCmd, newLockCmd, newLimitCmd, newWatchCmd, newDevCmd, newDemoCmd, newVersionCmd, newManCmd,
 }
 
 const longHelp = `securecache stores what must not leak in Redis or Valkey: values are sealed

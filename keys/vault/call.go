@@ -39,10 +39,7 @@ type call struct {
 // do makes the call under ctx and the client's deadline and decodes the answer
 // into out. A 403 is answered with one new login and one repetition.
 func (c *Client) do(ctx context.Context, rq call, out any) error {
-	if c.closed.Err() != nil {
-		return errors.New("vault: the client is closed")
-	}
-	if err := checkPath(rq.path); err != nil {
+	if err := c.ready(rq); err != nil {
 		return err
 	}
 	ctx, cancel := c.within(ctx)
@@ -65,6 +62,14 @@ func (c *Client) do(ctx context.Context, rq call, out any) error {
 		return c.explain(ctx, rq, err)
 	}
 	return nil
+}
+
+// ready reports what keeps a call from being sent.
+func (c *Client) ready(rq call) error {
+	if c.closed.Err() != nil {
+		return errors.New("vault: the client is closed")
+	}
+	return checkPath(rq.path)
 }
 
 // send makes one request through cl. Where Vault answers a read with 404 and a

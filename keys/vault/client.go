@@ -61,7 +61,7 @@ func (c *Config) validate() error {
 	}
 	skip := os.Getenv(api.EnvVaultSkipVerify)
 	if off, err := strconv.ParseBool(skip); skip != "" && (off || err != nil) && !c.Insecure {
-		return errors.New("vault: VAULT_SKIP_VERIFY is refused: without verification anyone in between reads the keys; unset it and name the server's CA in VAULT_CACERT")
+		return fmt.Errorf("%w: VAULT_SKIP_VERIFY is refused: without verification anyone in between reads the keys; unset it and name the server's CA in VAULT_CACERT", ErrInsecure)
 	}
 	return nil
 }
@@ -95,7 +95,8 @@ type Client struct {
 
 // New logs in to Vault and keeps the token alive until Close. It fails where
 // the configuration is wrong, Vault cannot be reached ([ErrUnavailable]), or
-// the login is refused ([ErrDenied]).
+// the login is refused ([ErrDenied]). What [Config.Insecure] would permit is
+// [ErrInsecure].
 func New(ctx context.Context, cfg Config) (*Client, error) {
 	return newClient(ctx, cfg, nil)
 }
@@ -237,7 +238,7 @@ func checkAddress(address string, insecure bool) error {
 	case u.Scheme == "http" && insecure:
 		return nil
 	case u.Scheme == "http":
-		return errors.New("vault: an http:// address is refused: it would send tokens and keys in the clear; use https://, or a Vault agent's unix:// socket")
+		return fmt.Errorf("%w: an http:// address is refused: it would send tokens and keys in the clear; use https://, or a Vault agent's unix:// socket", ErrInsecure)
 	default:
 		return errors.New("vault: the address must begin with https:// or unix://")
 	}

@@ -35,4 +35,5 @@
 // misspelt name. Give each namespace a key-encryption key and policies of its
 // own: associated data keeps a wrapped key from being put in another's place,
 // but whoever may decrypt with the key-encryption key can unwrap all of them.
+// [Client.Audit] tells whether a login has more than that, or less.
 package vault

@@ -24,6 +24,9 @@ var (
 	// not answer in time. Where the caller's context ended, the error wraps the
 	// context's as well; where [Config.Timeout] did, it does not.
 	ErrUnavailable = errors.New("vault: not available")
+	// ErrInsecure: the address or the environment would have others read or
+	// change what is exchanged with Vault. Nothing was sent.
+	ErrInsecure = errors.New("vault: insecure connection")
 )
 
 // errTimeout is the cause with which a call's own deadline ends its context.

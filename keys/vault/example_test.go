@@ -73,6 +73,22 @@ func ExampleKV_Shred() {
 	fmt.Println(n, "older versions destroyed")
 }
 
+func ExampleClient_Audit() {
+	ctx := context.Background()
+	c, err := vault.New(ctx, vault.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	results, err := c.Audit(ctx, vault.App, c.Transit("transit", "shop"), c.KV("kv", "securecache/shop"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, r := range results {
+		fmt.Println(r.Status, r.Severity, r.Check, r.Title, r.Evidence, r.Needs)
+	}
+}
+
 func ExampleAppPolicy() {
 	var c vault.Client // a policy is text: no connection is needed
 	fmt.Print(vault.AppPolicy(c.Transit("transit", "shop"), c.KV("kv", "securecache/shop")))

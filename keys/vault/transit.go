@@ -113,9 +113,7 @@ func (t *Transit) check(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	switch out.Data.Type {
-	case "aes128-gcm96", "aes256-gcm96", "chacha20-poly1305":
-	default:
+	if !authenticates(out.Data.Type) {
 		return fmt.Errorf("vault: the transit key %s/%s is of type %q, which does not authenticate associated data; use aes256-gcm96", t.mount, t.key, out.Data.Type)
 	}
 	if out.Data.Derived {
