@@ -112,13 +112,25 @@ func TestRealAuditFindsWidePolicies(t *testing.T) {
 		{"kv/config", "update", "high", "may destroy the keyring's document"},
 		{"kv/data/securecache/+", "read", "high", "may use other secrets of the engine: read on kv/data/securecache/shop-"},
 		{"kv/data/securecache/shop/*", "read", "high", "may use other secrets of the engine: read on kv/data/securecache/shop/"},
+		{"kv/delete/securecache/shop", "update", "high", "may destroy the keyring's document"},
 		{"kv/metadata/*", "read", "high", "may use other secrets of the engine"},
 		{"sys/policies/acl/*", "update", "critical", "may grant itself and others any right: update on sys/policies/acl/"},
 		{"auth/approle/role/*", "create", "critical", "may grant itself and others any right"},
 		{"sys/auth/*", "sudo", "critical", "may grant itself and others any right"},
+		{"sys/policy/*", "update", "critical", "may grant itself and others any right"},
+		{"identity/entity", "update", "critical", "may grant itself and others any right"},
+		{"identity/group", "update", "critical", "may grant itself and others any right"},
+		{"sys/storage/raft/snapshot-force", "update", "critical", "may copy or rewrite Vault's storage"},
+		{"sys/raw/*", "read", "critical", "may copy or rewrite Vault's storage"},
 		{"sys/storage/raft/snapshot", "read", "critical", "may copy or rewrite Vault's storage"},
 		{"sys/mounts/*", "create", "high", "may administer Vault"},
 		{"sys/audit/*", "sudo", "high", "may administer Vault"},
+		{"sys/remount", "update", "high", "may administer Vault"},
+		{"sys/seal", "update", "high", "may administer Vault"},
+		{"sys/step-down", "update", "high", "may administer Vault"},
+		{"sys/plugins/catalog/*", "update", "high", "may administer Vault"},
+		{"auth/token/create/*", "update", "high", "may create tokens"},
+		{"auth/token/roles/*", "update", "high", "may create tokens"},
 		{"auth/token/create", "update", "high", "may create tokens"},
 		{"auth/token/create-orphan", "sudo", "high", "may create tokens"},
 	} {
@@ -126,6 +138,15 @@ func TestRealAuditFindsWidePolicies(t *testing.T) {
 			policy := vault.AppPolicy(tr, kv) + readsKey + `path "` + c.path + `" { capabilities = ["` + c.capability + `"] }`
 			finds(t, r.audited(r.client(r.role("wide", policy, nil)), vault.App), "V3", c.severity, c.evidence)
 		})
+	}
+	// What begins like the keyring's own is closed, and everything else open.
+	for _, at := range []struct{ rest, beside, evidence string }{
+		{"transit/decrypt/*", "transit/decrypt/app-*", "may use other keys of the engine: update on transit/decrypt/securecache-audit"},
+		{"kv/data/*", "kv/data/securecache/*", "may use other secrets of the engine: update on kv/data/securecache-audit"},
+	} {
+		policy := vault.AppPolicy(tr, kv) + readsKey + `path "` + at.rest + `" { capabilities = ["update"] }
+path "` + at.beside + `" { capabilities = ["deny"] }`
+		finds(t, r.audited(r.client(r.role("holed", policy, nil)), vault.App), "V3", "high", at.evidence)
 	}
 	operator := vault.OperatorPolicy(tr, kv)
 	if got := statuses(r.audited(r.client(r.role("mistaken", operator, nil)), vault.App)); got != "V1 passed, V2 passed, V3 failed, V3 failed, V3 failed, V4 passed" {
