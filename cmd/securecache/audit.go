@@ -45,7 +45,12 @@ redis://HOST:PORT; everything else takes mutual TLS.
 
   [{"check": "S12", "reason": "the doorbell of expiry", "until": "2027-01-31"}]
 
-with "node" and "subject" (a user, a CVE) to narrow them.
+with "node" and "subject" (a user, a CVE, a file) to narrow them.
+
+--host looks at the server's process and files too: its user, who may read its
+configuration, its users and its TLS key, and whether it serves the certificate
+that is in its file. That takes Linux, the same machine, and the rights to look:
+run it as the server's user or root. What cannot be seen is unknown.
 
 --fix makes the changes that a running server takes, after it has shown them and
 asked: settings and users, which it has the server write into its files. What no
@@ -70,6 +75,7 @@ Exit status: 0 nothing at or above --fail-on, 3 findings, 4 login refused,
 	flags.StringSliceVar(&u.options.Skip, "skip", nil, "not these checks")
 	flags.StringSliceVar(&u.options.Admins, "admin", nil, "users that are meant to administer the server")
 	flags.StringSliceVar(&u.options.Expected, "expect", nil, "modules, function libraries and hosts of replicas that are meant to be there")
+	flags.BoolVar(&u.options.Host, "host", false, "look at the server's process and files too; for where this runs on its machine")
 	flags.StringVar(&u.waivers, "waivers", "", "JSON file with findings that are accepted for a time")
 	flags.BoolVar(&u.fix, "fix", false, "change what can be changed while the server runs, after asking")
 	flags.BoolVar(&u.yes, "yes", false, "do not ask")

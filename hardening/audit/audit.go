@@ -27,6 +27,9 @@ type Options struct {
 	// Passwords are words beyond the built-in list that no user should have as a
 	// password.
 	Passwords []string
+	// Host has the server's process and files looked at as well, where this runs
+	// on its machine. It takes Linux, and rights to look at the files.
+	Host bool
 	// Prefix is that of the records' keys; "" means "sc".
 	Prefix string
 	// Sample is how many keys are looked at; 0 means 200.

@@ -54,7 +54,7 @@ func advise(evidence string, remedy ...string) []finding {
 	return []finding{{evidence: evidence, remedy: remedy}}
 }
 
-var all = slices.Concat(networkChecks, userChecks, tlsChecks, serverChecks, memoryChecks, dataChecks)
+var all = slices.Concat(networkChecks, userChecks, tlsChecks, serverChecks, hostChecks, memoryChecks, dataChecks)
 
 // Checks returns all checks, in the order in which a report has them.
 func Checks() []Check { return slices.Clone(all) }
