@@ -6,6 +6,8 @@ BIN       := .cache/securecache
 VAULTDEV  := $(CURDIR)/.cache/vaultdev
 MODULES   := . internal/vaultdev bench
 FUZZTIME  ?= 20s
+# Programs built with -race sleep for a second at their end otherwise.
+export GORACE ?= atexit_sleep_ms=0
 # What go test prints, with the reason of every skipped test behind it.
 REPORT    := --format pkgname
 
@@ -28,7 +30,7 @@ test: servers ## the tests, on a real Redis: under five minutes
 	$(GOTESTSUM) $(REPORT) -- -count=1 -timeout 5m ./...
 
 test-race: servers
-	SECURECACHE_LONG=1 $(GOTESTSUM) $(REPORT) -- -count=1 -race -p 1 -timeout 20m ./...
+	SECURECACHE_LONG=1 $(GOTESTSUM) $(REPORT) -- -count=1 -race -timeout 20m ./...
 
 test-fips: servers
 	GODEBUG=fips140=only $(GOTESTSUM) $(REPORT) -- -count=1 -timeout 15m ./...

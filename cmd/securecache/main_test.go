@@ -49,6 +49,7 @@ func TestScripts(t *testing.T) {
 				}
 			})
 			env.Values[rigKey{}] = rig
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			for _, v := range rig.environ(env.WorkDir) {
 				name, value, _ := strings.Cut(v, "=")
 				env.Setenv(name, value)

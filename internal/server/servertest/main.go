@@ -1,0 +1,42 @@
+package servertest
+
+import (
+	"bytes"
+	"runtime"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// Main is the end of a TestMain: it runs the tests, and fails where they leave
+// goroutines behind.
+func Main(m *testing.M) { goleak.VerifyTestMain(settled{m}) }
+
+// settled is the tests with what ends by itself after them.
+type settled struct{ *testing.M }
+
+// last are goroutines that nobody waits for and that goleak would not give the
+// time they take: toxiproxy's, of connections that it has ended, and go-redis',
+// of a closed pool whose server was away, which looks up once a second.
+var last = [][]byte{[]byte("Shopify/toxiproxy"), []byte("pool.(*ConnPool).tryDial")}
+
+func (s settled) Run() int {
+	code := s.M.Run()
+	stacks := make([]byte, 4<<20)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end) && lingers(stacks[:runtime.Stack(stacks, true)]); {
+		<-tick.C
+	}
+	return code
+}
+
+func lingers(stacks []byte) bool {
+	for _, name := range last {
+		if bytes.Contains(stacks, name) {
+			return true
+		}
+	}
+	return false
+}
