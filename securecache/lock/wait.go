@@ -24,6 +24,9 @@ func (b bid) wait(ctx context.Context, left time.Duration) (*Lock, error) {
 			return nil, err
 		}
 		held, left, err := b.ask(ctx, true)
+		if err != nil && ctx.Err() != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNotObtained, ctx.Err()) // as at any other moment of the wait
+		}
 		if err != nil {
 			return nil, err
 		}
