@@ -215,79 +215,92 @@ func unpadded(d vector.Document) []byte {
 	return encode(e)
 }
 
+// spoiltMembers are members that are not as they must be: what the vector is
+// called and says, the class of its refusal, the object that the member is in,
+// and its value; nil for none.
+var spoiltMembers = []struct {
+	name, comment, class, where, member string
+	value                               any
+}{
+	{"unknown-member", "an unknown member in the document", "document", "document", "note", "x"},
+	{"unknown-key-member", "an unknown member in a key", "document", "key", "note", "x"},
+	{"unknown-names-member", "an unknown member in names", "document", "names", "note", "x"},
+	{"unknown-layout-member", "an unknown member in the layout", "document", "layout", "note", "x"},
+	{"format", "a later format", "document", "document", "format", "securecache/keyring/2"},
+	{"namespace", "the document of another namespace", "document", "document", "namespace", "other"},
+	{"no-namespace", "no namespace", "document", "document", "namespace", nil},
+	{"revision-0", "revision 0", "document", "document", "revision", 0},
+	{"revision-text", "a revision that is text", "document", "document", "revision", "1"},
+	{"revision-fraction", "a revision that is no integer", "document", "document", "revision", 1.5},
+	{"revision-large", "a revision beyond 2^53 − 1", "document", "document", "revision", int64(1) << 53},
+	{"no-keys", "no data key", "document", "document", "keys", []any{}},
+	{"keys-absent", "no list of data keys", "document", "document", "keys", nil},
+	{"all-destroyed", "every data key has been destroyed", "document", "key", "wrapped", nil},
+	{"no-names", "no names key", "document", "document", "names", nil},
+	{"names-destroyed", "the names key is not wrapped", "document", "names", "wrapped", nil},
+	{"no-activates", "a key without activates", "document", "key", "activates", nil},
+	{"activates-large", "a time beyond 48 bits", "document", "key", "activates", int64(1) << 48},
+	{"activates-negative", "a time before 1970", "document", "key", "activates", -1},
+	{"id-upper-case", "an id in upper case", "document", "key", "id", upper(vector.KeyID(first, namespace))},
+	{"id-short", "an id of 15 bytes", "document", "key", "id", hex.EncodeToString(vector.KeyID(first, namespace)[1:])},
+	{"id-of-another-key", "a data key under an id that is not its own", "unwrap", "key", "id", hex.EncodeToString(vector.KeyID(second, namespace))},
+	{"key-swapped", "another data key under the id", "unwrap", "key", "wrapped", vector.Plain(second)},
+	{"key-short", "a data key of 31 bytes", "unwrap", "key", "wrapped", vector.Plain(first[1:])},
+	{"key-base64", "a wrapped key that is not base64", "unwrap", "key", "wrapped", "plain:*"},
+	{"names-swapped", "a data key in the place of the names key", "unwrap", "names", "wrapped", vector.Plain(first)},
+	{"scheme-key", "a data key wrapped by another scheme", "scheme", "key", "wrapped", "vault:v1:AAAA"},
+	{"scheme-names", "the names key wrapped by another scheme", "scheme", "names", "wrapped", "vault:v1:AAAA"},
+	{"scheme-none", "a wrapped text without a scheme", "scheme", "key", "wrapped", "AAAA"},
+	{"no-layout", "no layout", "document", "document", "layout", nil},
+	{"no-max-life", "no max_life", "document", "layout", "max_life", nil},
+	{"max-life-negative", "a negative max_life", "document", "layout", "max_life", -1},
+	{"max-life-long", "a max_life beyond 100 years", "document", "layout", "max_life", 36_500*day + 1},
+	{"no-refresh", "no refresh", "document", "layout", "refresh", nil},
+	{"refresh-0", "a refresh interval of 0", "document", "layout", "refresh", 0},
+	{"max-offline-short", "a max_offline shorter than refresh", "document", "layout", "max_offline", minute - 1},
+	{"no-shards", "no shards", "document", "layout", "shards", nil},
+	{"shards-3", "a number of shards that is no power of two", "document", "layout", "shards", 3},
+	{"shards-512", "more than 256 shards", "document", "layout", "shards", 512},
+	{"names-layout", "names neither blind nor plain", "document", "layout", "names", "hashed"},
+	{"prefix", "a prefix with a colon", "document", "layout", "prefix", "s:c"},
+	{"prefix-empty", "an empty prefix", "document", "layout", "prefix", ""},
+	{"prefix-long", "a prefix of 33 characters", "document", "layout", "prefix", "sssssssssssssssssssssssssssssssss"},
+	{"id-zero", "an id of zeros", "document", "key", "id", strings.Repeat("0", 32)},
+	{"names-id-zero", "a names key with an id of zeros", "document", "names", "id", strings.Repeat("0", 32)},
+	{"id-of-names-key", "a data key under the id of the names key", "document", "key", "id", hex.EncodeToString(namesID())},
+	{"retired-equal", "a key retired when it becomes active", "document", "key", "retired", created},
+	{"retired-before", "a key retired before it becomes active", "document", "key", "retired", created - 1},
+	{"wrapped-empty", "a wrapped key that is an empty text", "document", "key", "wrapped", ""},
+	{"key-empty", "a scheme, and nothing behind it", "unwrap", "key", "wrapped", "plain:"},
+	{"names-empty", "a scheme, and nothing behind it, for the names key", "unwrap", "names", "wrapped", "plain:"},
+	{"scheme-alone", "a scheme without its colon", "scheme", "key", "wrapped", "plain"},
+}
+
 // refusedMembers have one member that is not as it must be, under a right mac.
 func refusedMembers() map[string]*vector.Keyring {
 	all := map[string]*vector.Keyring{}
-	change := func(name, comment, class string, do func(doc, key, names, layout map[string]any)) {
-		d := single()
-		m := d.Members()
-		do(m, m["keys"].([]any)[0].(map[string]any), m["names"].(map[string]any), m["layout"].(map[string]any))
-		all["refused-"+name] = refused(comment, class, d.Envelope(encode(m)))
-	}
-	set := func(name, comment, class, where, member string, value any) {
-		change(name, comment, class, func(doc, key, names, layout map[string]any) {
-			in := map[string]map[string]any{"document": doc, "key": key, "names": names, "layout": layout}[where]
-			if in[member] = value; value == nil {
-				delete(in, member)
+	for _, s := range spoiltMembers {
+		all["refused-"+s.name] = refusedMember(s.comment, s.class, func(in map[string]map[string]any) {
+			if in[s.where][s.member] = s.value; s.value == nil {
+				delete(in[s.where], s.member)
 			}
 		})
 	}
-	set("unknown-member", "an unknown member in the document", "document", "document", "note", "x")
-	set("unknown-key-member", "an unknown member in a key", "document", "key", "note", "x")
-	set("unknown-names-member", "an unknown member in names", "document", "names", "note", "x")
-	set("unknown-layout-member", "an unknown member in the layout", "document", "layout", "note", "x")
-	set("format", "a later format", "document", "document", "format", "securecache/keyring/2")
-	set("namespace", "the document of another namespace", "document", "document", "namespace", "other")
-	set("no-namespace", "no namespace", "document", "document", "namespace", nil)
-	set("revision-0", "revision 0", "document", "document", "revision", 0)
-	set("revision-text", "a revision that is text", "document", "document", "revision", "1")
-	set("revision-fraction", "a revision that is no integer", "document", "document", "revision", 1.5)
-	set("revision-large", "a revision beyond 2^53 − 1", "document", "document", "revision", int64(1)<<53)
-	set("no-keys", "no data key", "document", "document", "keys", []any{})
-	set("keys-absent", "no list of data keys", "document", "document", "keys", nil)
-	set("all-destroyed", "every data key has been destroyed", "document", "key", "wrapped", nil)
-	set("no-names", "no names key", "document", "document", "names", nil)
-	set("names-destroyed", "the names key is not wrapped", "document", "names", "wrapped", nil)
-	set("no-activates", "a key without activates", "document", "key", "activates", nil)
-	set("activates-large", "a time beyond 48 bits", "document", "key", "activates", int64(1)<<48)
-	set("activates-negative", "a time before 1970", "document", "key", "activates", -1)
-	set("id-upper-case", "an id in upper case", "document", "key", "id", upper(vector.KeyID(first, namespace)))
-	set("id-short", "an id of 15 bytes", "document", "key", "id", hex.EncodeToString(vector.KeyID(first, namespace)[1:]))
-	set("id-of-another-key", "a data key under an id that is not its own", "unwrap", "key", "id", hex.EncodeToString(vector.KeyID(second, namespace)))
-	set("key-swapped", "another data key under the id", "unwrap", "key", "wrapped", vector.Plain(second))
-	set("key-short", "a data key of 31 bytes", "unwrap", "key", "wrapped", vector.Plain(first[1:]))
-	set("key-base64", "a wrapped key that is not base64", "unwrap", "key", "wrapped", "plain:*")
-	set("names-swapped", "a data key in the place of the names key", "unwrap", "names", "wrapped", vector.Plain(first))
-	set("scheme-key", "a data key wrapped by another scheme", "scheme", "key", "wrapped", "vault:v1:AAAA")
-	set("scheme-names", "the names key wrapped by another scheme", "scheme", "names", "wrapped", "vault:v1:AAAA")
-	set("scheme-none", "a wrapped text without a scheme", "scheme", "key", "wrapped", "AAAA")
-	set("no-layout", "no layout", "document", "document", "layout", nil)
-	set("no-max-life", "no max_life", "document", "layout", "max_life", nil)
-	set("max-life-negative", "a negative max_life", "document", "layout", "max_life", -1)
-	set("max-life-long", "a max_life beyond 100 years", "document", "layout", "max_life", 36_500*day+1)
-	set("no-refresh", "no refresh", "document", "layout", "refresh", nil)
-	set("refresh-0", "a refresh interval of 0", "document", "layout", "refresh", 0)
-	set("max-offline-short", "a max_offline shorter than refresh", "document", "layout", "max_offline", minute-1)
-	set("no-shards", "no shards", "document", "layout", "shards", nil)
-	set("shards-3", "a number of shards that is no power of two", "document", "layout", "shards", 3)
-	set("shards-512", "more than 256 shards", "document", "layout", "shards", 512)
-	set("names-layout", "names neither blind nor plain", "document", "layout", "names", "hashed")
-	set("prefix", "a prefix with a colon", "document", "layout", "prefix", "s:c")
-	set("prefix-empty", "an empty prefix", "document", "layout", "prefix", "")
-	set("prefix-long", "a prefix of 33 characters", "document", "layout", "prefix", "sssssssssssssssssssssssssssssssss")
-	set("id-zero", "an id of zeros", "document", "key", "id", strings.Repeat("0", 32))
-	set("names-id-zero", "a names key with an id of zeros", "document", "names", "id", strings.Repeat("0", 32))
-	set("id-of-names-key", "a data key under the id of the names key", "document", "key", "id", hex.EncodeToString(namesID()))
-	set("retired-equal", "a key retired when it becomes active", "document", "key", "retired", created)
-	set("retired-before", "a key retired before it becomes active", "document", "key", "retired", created-1)
-	set("wrapped-empty", "a wrapped key that is an empty text", "document", "key", "wrapped", "")
-	set("key-empty", "a scheme, and nothing behind it", "unwrap", "key", "wrapped", "plain:")
-	set("names-empty", "a scheme, and nothing behind it, for the names key", "unwrap", "names", "wrapped", "plain:")
-	set("scheme-alone", "a scheme without its colon", "scheme", "key", "wrapped", "plain")
-	change("id-twice", "one id listed twice", "document", func(doc, key, _, _ map[string]any) {
-		doc["keys"] = []any{key, key}
+	all["refused-id-twice"] = refusedMember("one id listed twice", "document", func(in map[string]map[string]any) {
+		in["document"]["keys"] = []any{in["key"], in["key"]}
 	})
 	return all
+}
+
+// refusedMember spoils the document of one key, by the names of its objects.
+func refusedMember(comment, class string, spoil func(in map[string]map[string]any)) *vector.Keyring {
+	d := single()
+	m := d.Members()
+	spoil(map[string]map[string]any{
+		"document": m, "key": m["keys"].([]any)[0].(map[string]any),
+		"names": m["names"].(map[string]any), "layout": m["layout"].(map[string]any),
+	})
+	return refused(comment, class, d.Envelope(encode(m)))
 }
 
 func upper(b []byte) string { return string(bytes.ToUpper([]byte(hex.EncodeToString(b)))) }
