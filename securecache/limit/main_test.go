@@ -15,6 +15,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/securecache/securecache-go/internal/server/faults"
 	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
@@ -149,28 +150,18 @@ func (c *clock) advance(d time.Duration) {
 
 func long() bool { return os.Getenv("SECURECACHE_LONG") != "" }
 
-// seeds are those of the random histories: one, or as many as are wanted in a
-// long run. SECURECACHE_SEED plays one again.
-func seeds(t *testing.T, inLong int) []uint64 {
-	t.Helper()
-	if text := os.Getenv("SECURECACHE_SEED"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		ok(t, err)
-		return []uint64{n}
-	}
-	list := []uint64{rand.Uint64()}
-	for long() && len(list) < inLong {
-		list = append(list, rand.Uint64())
-	}
-	return list
-}
-
 // eachSeed runs a test under each seed, named so that a failure shows it.
 func eachSeed(t *testing.T, inLong int, run func(t *testing.T, random *rand.Rand)) {
-	for _, seed := range seeds(t, inLong) {
-		t.Run("SECURECACHE_SEED="+strconv.FormatUint(seed, 10), func(t *testing.T) {
-			t.Logf("replay with SECURECACHE_SEED=%d", seed)
-			run(t, rand.New(rand.NewPCG(seed, 0)))
+	n := 1
+	if long() {
+		n = inLong
+	}
+	seeds, err := faults.Seeds(n)
+	ok(t, err)
+	for _, seed := range seeds {
+		t.Run(faults.SeedEnv+"="+strconv.FormatUint(seed, 10), func(t *testing.T) {
+			t.Logf("replay with %s=%d", faults.SeedEnv, seed)
+			run(t, faults.Rand(seed, 0))
 		})
 	}
 }
