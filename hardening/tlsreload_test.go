@@ -239,7 +239,7 @@ func (tr *traffic) settle(t *testing.T) {
 		before[i] = tr.done[i].Load()
 	}
 	made := tr.rdb.PoolStats().Misses
-	eventually(t, "traffic goes on", func() bool {
+	servertest.Eventually(t, "traffic goes on", func() bool {
 		for i := range tr.done {
 			if tr.done[i].Load() < before[i]+2 {
 				return false
@@ -247,15 +247,6 @@ func (tr *traffic) settle(t *testing.T) {
 		}
 		return tr.rdb.PoolStats().Misses > made
 	})
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("not in time: " + what)
-		}
-	}
 }
 
 // site is what both sides of a rotation show and trust.

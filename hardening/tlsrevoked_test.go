@@ -50,7 +50,7 @@ func TestRevokedClientIsGone(t *testing.T) {
 		if e := handshake.Explain(fresh.Ping(t.Context()).Err()); e == nil || !e.ByServer || e.Cause != handshake.UnknownAuthority {
 			t.Errorf("a new connection: %v", e)
 		}
-		eventually(t, "the old connections are gone", func() bool {
+		servertest.Eventually(t, "the old connections are gone", func() bool {
 			_ = rdb.Ping(t.Context()).Err() // keeps the pool from being idle
 			list, err := s.admin.ClientList(t.Context()).Result()
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecachetest"
 )
@@ -68,7 +69,7 @@ func TestCluster(t *testing.T) {
 		ok(t, err)
 		ok(t, master.Kill())
 		ok(t, env.AwaitTakeover(ctx, master))
-		ok(t, until(ctx, "the client finds the new master", func() bool { return c.Set(ctx, "user/1", []byte("v"), time.Minute) == nil }))
+		ok(t, servertest.Until(ctx, "the client finds the new master", func() bool { return c.Set(ctx, "user/1", []byte("v"), time.Minute) == nil }))
 		everything(t, c) // the new master had no script loaded by us but through replication
 	})
 }
@@ -95,6 +96,6 @@ func TestSentinel(t *testing.T) {
 	ok(t, err)
 	ok(t, master.Kill())
 	ok(t, env.AwaitTakeover(ctx, master))
-	ok(t, until(ctx, "the client finds the new master", func() bool { return c.Set(ctx, "user/1", []byte("v"), time.Minute) == nil }))
+	ok(t, servertest.Until(ctx, "the client finds the new master", func() bool { return c.Set(ctx, "user/1", []byte("v"), time.Minute) == nil }))
 	everything(t, c)
 }

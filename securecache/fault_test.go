@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/internal/server/lossy"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/scripts/lua"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -41,7 +42,7 @@ func TestFaultsUnderTraffic(t *testing.T) {
 			faces(t, func(t *testing.T, o securecache.Options) {
 				t.Parallel()
 				env, c := start(t, &o, securecachetest.WithPersistence())
-				realServer(t, env)
+				servertest.Real(t, env.Server)
 				traffic := begin(t, c)
 				ok(t, traffic.served(50))
 				fault(t, env)
@@ -138,7 +139,7 @@ func (tr *traffic) served(more int64) error {
 	ctx, cancel := context.WithTimeout(tr.t.Context(), 30*time.Second)
 	defer cancel()
 	goal := tr.good.Load() + more
-	return until(ctx, "traffic goes on", func() bool { return tr.good.Load() >= goal })
+	return servertest.Until(ctx, "traffic goes on", func() bool { return tr.good.Load() >= goal })
 }
 
 func (tr *traffic) end(t *testing.T) {
@@ -175,7 +176,7 @@ func newLosing(t *testing.T, env *securecachetest.Env) *losing {
 func TestReplacementThatLostItsReply(t *testing.T) {
 	faces(t, func(t *testing.T, o securecache.Options) {
 		env := securecachetest.Start(t)
-		realServer(t, env)
+		servertest.Real(t, env.Server)
 		proxy := newLosing(t, env)
 		c, err := securecache.New(proxy.rdb, env.Keyring, &o)
 		ok(t, err)
@@ -203,7 +204,7 @@ func TestReplacementThatLostItsReply(t *testing.T) {
 			cuts := proxy.Lost()
 			done := make(chan error, 1)
 			go func() { done <- c.Replace(ctx, "b", item.ETag, []byte("two"), time.Minute) }()
-			ok(t, until(ctx, "the reply is cut", func() bool { return proxy.Lost() > cuts }))
+			ok(t, servertest.Until(ctx, "the reply is cut", func() bool { return proxy.Lost() > cuts }))
 			set(t, direct, "b", "three", time.Minute)
 			switch err := <-done; {
 			case err == nil, errors.Is(err, securecache.ErrOutcomeUnknown): // nil where the second try was faster than we
@@ -222,7 +223,7 @@ func TestReplacementThatLostItsReply(t *testing.T) {
 
 func TestUsersScriptIsSentOnce(t *testing.T) {
 	env := securecachetest.Start(t, securecachetest.WithCommands("incr"))
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	proxy := newLosing(t, env)
 	c, err := securecache.New(proxy.rdb, env.Keyring, nil)
 	ok(t, err)
@@ -253,7 +254,7 @@ func TestDeadlines(t *testing.T) {
 	faces(t, func(t *testing.T, o securecache.Options) {
 		t.Parallel()
 		env, c := start(t, &o)
-		realServer(t, env)
+		servertest.Real(t, env.Server)
 		set(t, c, "a", "v", time.Minute)
 		item, err := c.Item(t.Context(), "a")
 		ok(t, err)

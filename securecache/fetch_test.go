@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 )
 
@@ -58,7 +59,7 @@ func TestFetchErrors(t *testing.T) {
 
 func TestFetchWithoutRedis(t *testing.T) {
 	env, c := start(t, nil)
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	ok(t, env.Server.Stop())
 	got, err := c.Fetch(t.Context(), "a", time.Minute, func(context.Context) ([]byte, error) { return []byte("loaded"), nil })
 	if string(got) != "loaded" || err != nil {
@@ -89,7 +90,7 @@ func TestFetchSharesOneLoad(t *testing.T) {
 			clear(got) // each caller's value is its own
 		})
 	}
-	ok(t, until(t.Context(), "all but one share", func() bool { return c.Stats().Shared == callers-1 }))
+	ok(t, servertest.Until(t.Context(), "all but one share", func() bool { return c.Stats().Shared == callers-1 }))
 	close(release)
 	wg.Wait()
 	if n := loads.Load(); n != 1 {
@@ -117,7 +118,7 @@ func TestFetchWaitersLeave(t *testing.T) {
 		}()
 	}
 	<-started
-	ok(t, until(t.Context(), "the other shares", func() bool { return c.Stats().Shared == 1 }))
+	ok(t, servertest.Until(t.Context(), "the other shares", func() bool { return c.Stats().Shared == 1 }))
 	cancelFirst()
 	if err := <-errs; !errors.Is(err, context.Canceled) {
 		t.Errorf("the one that left: %v", err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/securecache/securecache-go/codec"
 	"github.com/securecache/securecache-go/internal/server/faults"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecachetest"
 )
@@ -63,7 +64,7 @@ type replacing struct {
 func recordReplacing(t *testing.T, seed uint64, troubles int) map[string][]step {
 	t.Helper()
 	env := securecachetest.Start(t, securecachetest.WithPersistence())
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	for i := range registers {
 		set(t, env.Cache, registerName(i), first, time.Hour)
 	}

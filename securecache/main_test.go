@@ -1,9 +1,9 @@
 package securecache_test
 
 import (
-	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -36,14 +36,6 @@ func open(t *testing.T, env *securecachetest.Env, o *securecache.Options) *secur
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	return c
-}
-
-// realServer skips what the embedded server cannot show.
-func realServer(t *testing.T, env *securecachetest.Env) {
-	t.Helper()
-	if lacks := env.Server.Lacks(); lacks != nil {
-		t.Skipf("%s is no server that this can be shown on: %s", env.Server.Name(), lacks[0])
-	}
 }
 
 func ok(t *testing.T, err error) {
@@ -85,16 +77,6 @@ func (r *refusals) take() []securecache.Refusal {
 	return all
 }
 
-// until polls a condition of another process or of the server's.
-func until(ctx context.Context, what string, done func() bool) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what, ctx.Err())
-		case <-tick.C:
-		}
-	}
-	return nil
+func contains(err error, secret string) bool {
+	return strings.Contains(fmt.Sprintf("%v %+v %#v %q", err, err, err, err), secret)
 }

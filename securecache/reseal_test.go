@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/scripts/lua"
 	"github.com/securecache/securecache-go/securecache"
@@ -24,7 +25,7 @@ type resealer struct {
 	rdb     redis.UniversalClient
 	keyring *keys.Keyring
 	file    string
-	clock   *clock
+	clock   *servertest.Clock
 	refused refusals
 }
 
@@ -35,7 +36,7 @@ func startResealer(t *testing.T, batch bool) *resealer {
 
 func startResealerIn(t *testing.T, layout keys.Layout, batch bool) *resealer {
 	t.Helper()
-	r := &resealer{env: securecachetest.Start(t), file: filepath.Join(t.TempDir(), "keyring.json"), clock: newClock()}
+	r := &resealer{env: securecachetest.Start(t), file: filepath.Join(t.TempDir(), "keyring.json"), clock: servertest.NewClock(time.Now())}
 	ctx, store, wrapper := t.Context(), keys.NewFile(r.file), keys.InsecurePlain()
 	ok(t, keys.Create(ctx, r.env.Namespace, store, wrapper, layout))
 	var err error
@@ -46,7 +47,7 @@ func startResealerIn(t *testing.T, layout keys.Layout, batch bool) *resealer {
 	ok(t, err)
 	t.Cleanup(func() { _ = r.rdb.Close() })
 	r.Cache, err = securecache.New(r.rdb, r.keyring, &securecache.Options{
-		Batch: batch, OnRefused: r.refused.add, Codec: codec.Options{Now: r.clock.now},
+		Batch: batch, OnRefused: r.refused.add, Codec: codec.Options{Now: r.clock.Now},
 	})
 	ok(t, err)
 	t.Cleanup(func() { _ = r.Cache.Close() })
@@ -64,7 +65,7 @@ func (r *resealer) rotate(t *testing.T) keys.ID {
 	info, err := k.Rotate(t.Context())
 	ok(t, err)
 	ok(t, r.keyring.Refresh(t.Context()))
-	r.clock.advance(time.Second)
+	r.clock.Advance(time.Second)
 	return info.ID
 }
 
@@ -73,7 +74,7 @@ func (r *resealer) place(t *testing.T, kind codec.Kind, name string) securecache
 	t.Helper()
 	key, err := r.Key(kind, name)
 	ok(t, err)
-	record, err := r.Seal(key, r.clock.now().Add(time.Hour), []byte(name))
+	record, err := r.Seal(key, r.clock.Now().Add(time.Hour), []byte(name))
 	ok(t, err)
 	ok(t, r.rdb.Set(t.Context(), key.String(), record, time.Hour).Err())
 	return key
@@ -153,7 +154,7 @@ func TestResealLeavesTheRest(t *testing.T) {
 	ok(t, r.env.Admin.Persist(ctx, outlived.String()).Err())
 	r.rotate(t)
 	ok(t, r.env.Admin.Del(ctx, moved.String()).Err())
-	r.clock.advance(2 * time.Hour) // all records are past their end, where they open at all
+	r.clock.Advance(2 * time.Hour) // all records are past their end, where they open at all
 
 	got, err := r.Reseal(ctx, []securecache.Key{
 		moved, outlived, tampered, parse("v:{elsewhere}"), parse("v:{plain}"), parse("v:{list}"),
@@ -237,7 +238,7 @@ func TestResealLosesNoWrite(t *testing.T) {
 	changed, deleted := r.place(t, codec.KindValue, "changed"), r.place(t, codec.KindValue, "deleted")
 	r.rotate(t)
 	r.rdb.AddHook(&beforeScripts{do: func() {
-		record, err := r.Seal(changed, r.clock.now().Add(time.Hour), []byte("newer"))
+		record, err := r.Seal(changed, r.clock.Now().Add(time.Hour), []byte("newer"))
 		ok(t, err)
 		ok(t, r.env.Admin.Set(ctx, changed.String(), record, time.Hour).Err())
 		ok(t, r.env.Admin.Del(ctx, deleted.String()).Err())

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -51,7 +52,7 @@ func TestRotationUnderTraffic(t *testing.T) {
 	for range rotations {
 		info, err := keyring.Rotate(ctx)
 		ok(t, err)
-		ok(t, until(ctx, "the new key seals", func() bool {
+		ok(t, servertest.Until(ctx, "the new key seals", func() bool {
 			ring, err := keyring.Ring()
 			return err == nil && ring.Primary(now()).ID() == info.ID
 		}))
@@ -144,11 +145,11 @@ func newKeyringFile(t *testing.T, env *securecachetest.Env) string {
 
 func TestUnknownKeyIsLookedUp(t *testing.T) {
 	env := securecachetest.Start(t)
-	path, now := newKeyringFile(t, env), newClock()
-	one, two := newProcess(t, env, path, now.now), newProcess(t, env, path, now.now)
+	path, now := newKeyringFile(t, env), servertest.NewClock(time.Now())
+	one, two := newProcess(t, env, path, now.Now), newProcess(t, env, path, now.Now)
 	_, err := one.keyring.Rotate(t.Context())
 	ok(t, err)
-	now.advance(time.Hour) // the new key seals; the other process has not heard of it
+	now.Advance(time.Hour) // the new key seals; the other process has not heard of it
 	set(t, one.Cache, "a", "v", time.Minute)
 	if got, err := two.Get(t.Context(), "a"); string(got) != "v" || err != nil {
 		t.Errorf("%q, %v", got, err)
@@ -216,16 +217,16 @@ func (h *hanging) Load(ctx context.Context) ([]byte, error) {
 
 func TestDestroyedKeyIsRefusedEverywhere(t *testing.T) {
 	env := securecachetest.Start(t)
-	path, now := newKeyringFile(t, env), newClock()
-	one, two := newProcess(t, env, path, now.now), newProcess(t, env, path, now.now)
+	path, now := newKeyringFile(t, env), servertest.NewClock(time.Now())
+	one, two := newProcess(t, env, path, now.Now), newProcess(t, env, path, now.Now)
 	ctx := t.Context()
 	set(t, one.Cache, "a", "v", 24*time.Hour)
 	ring, err := one.keyring.Ring()
 	ok(t, err)
-	old := ring.Primary(now.now()).ID()
+	old := ring.Primary(now.Now()).ID()
 	_, err = one.keyring.Rotate(ctx)
 	ok(t, err)
-	now.advance(time.Hour)
+	now.Advance(time.Hour)
 	if err := one.keyring.Destroy(ctx, old, false); !errors.Is(err, keys.ErrInUse) {
 		t.Errorf("destroying a key whose records live: %v", err)
 	}
@@ -240,9 +241,9 @@ func TestDestroyedKeyIsRefusedEverywhere(t *testing.T) {
 
 func TestRevokeAll(t *testing.T) {
 	env := securecachetest.Start(t)
-	path, now := newKeyringFile(t, env), newClock()
-	skewed := func(by time.Duration) func() time.Time { return func() time.Time { return now.now().Add(by) } }
-	here := newProcess(t, env, path, now.now)
+	path, now := newKeyringFile(t, env), servertest.NewClock(time.Now())
+	skewed := func(by time.Duration) func() time.Time { return func() time.Time { return now.Now().Add(by) } }
+	here := newProcess(t, env, path, now.Now)
 	others := map[string]process{
 		"fast": newProcess(t, env, path, skewed(10*time.Minute)),
 		"slow": newProcess(t, env, path, skewed(-10*time.Minute)),
@@ -287,7 +288,7 @@ func TestStaleKeyringFailsClosed(t *testing.T) {
 	if err := get(); err != nil {
 		t.Errorf("at once: %v", err)
 	}
-	ok(t, until(ctx, "it fails closed", func() bool { return errors.Is(get(), keys.ErrStale) }))
+	ok(t, servertest.Until(ctx, "it fails closed", func() bool { return errors.Is(get(), keys.ErrStale) }))
 	if err := c.Set(ctx, "a", nil, time.Minute); !errors.Is(err, keys.ErrStale) {
 		t.Errorf("Set: %v", err)
 	}
@@ -296,5 +297,5 @@ func TestStaleKeyringFailsClosed(t *testing.T) {
 		t.Errorf("Fetch: %v", err)
 	}
 	ok(t, os.Rename(path+".away", path))
-	ok(t, until(ctx, "it recovers", func() bool { return get() == nil }))
+	ok(t, servertest.Until(ctx, "it recovers", func() bool { return get() == nil }))
 }

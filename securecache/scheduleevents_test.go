@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/scripts/lua"
 	"github.com/securecache/securecache-go/securecache"
@@ -162,7 +163,7 @@ func (c counting) count(cmd redis.Cmder) {
 func TestRunManyGivesUp(t *testing.T) {
 	t.Parallel()
 	s := startScheduled(t, nil)
-	realServer(t, s.env)
+	servertest.Real(t, s.env.Server)
 	ctx := t.Context()
 	ok(t, s.env.Admin.Do(ctx, "acl", "setuser", s.env.Client.Options().Username, "-script|load").Err())
 	s.env.Admin.ScriptFlush(ctx)

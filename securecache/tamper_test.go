@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -73,15 +74,15 @@ func TestServerThatKeepsRecordsAlive(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			now := newClock()
-			env, c := start(t, &securecache.Options{Codec: codec.Options{Now: now.now}})
+			now := servertest.NewClock(time.Now())
+			env, c := start(t, &securecache.Options{Codec: codec.Options{Now: now.Now}})
 			set(t, c, "token", "v", time.Minute)
 			keep(t, env, keyOf(t, c, "token"))
-			now.advance(time.Minute - time.Millisecond)
+			now.Advance(time.Minute - time.Millisecond)
 			if _, err := c.Get(t.Context(), "token"); err != nil {
 				t.Errorf("before its end: %v", err)
 			}
-			now.advance(time.Millisecond)
+			now.Advance(time.Millisecond)
 			if _, err := c.Get(t.Context(), "token"); !errors.Is(err, securecache.ErrMiss) {
 				t.Errorf("at its end: %v", err)
 			}
@@ -115,7 +116,7 @@ func TestErrorsAreFreeOfSecrets(t *testing.T) {
 	typed := securecache.For(c, codec.JSON[int]())
 	set(t, c, name+"2", value, time.Minute)
 	_, unmarshal := typed.Get(ctx, name+"2")
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	ok(t, env.Server.Stop())
 	_, down := c.Get(ctx, name)
 	setDown := c.Set(ctx, name, []byte(value), time.Minute)
@@ -139,7 +140,7 @@ func TestErrorsOfRenamedCommands(t *testing.T) {
 	const name, value = "alice@example.org", "4111 1111 1111 1111"
 	env := securecachetest.Start(t, securecachetest.WithLayout(keys.Layout{Plain: true}),
 		securecachetest.WithConfig(`rename-command UNLINK ""`, `rename-command SET ""`, `rename-command EVALSHA ""`))
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	c := open(t, env, nil)
 	_, del := c.Delete(t.Context(), name)
 	_, touch := c.Touch(t.Context(), name, time.Minute)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecachetest"
 )
 
@@ -77,7 +78,7 @@ func TestBearerEnds(t *testing.T) {
 	b.now = func() time.Time { return time.Now().Add(50*time.Millisecond - bearerLife) }
 	text, _, err := b.issue("user/ada", time.Now())
 	ok(t, err)
-	eventually(t, "it ends", func() bool {
+	servertest.Eventually(t, "it ends", func() bool {
 		_, err := b.check(t.Context(), text)
 		return errors.Is(err, errLogin)
 	})

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecachetest"
 )
 
@@ -65,7 +66,7 @@ func TestGuard(t *testing.T) {
 	if status := slow.finish(" a note"); status != http.StatusOK {
 		t.Fatalf("the first is answered %d", status)
 	}
-	eventually(t, "the guard lets go", func() bool {
+	servertest.Eventually(t, "the guard lets go", func() bool {
 		resp, _ := phone.ask("POST", "/notes", "afterwards")
 		return resp.StatusCode == http.StatusOK
 	})

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache/session"
 	"github.com/securecache/securecache-go/securecachetest"
 )
@@ -83,7 +83,7 @@ func (l *load) goes(n int64) {
 	for i := range from {
 		from[i] = l.rounds[i].Load()
 	}
-	eventually(l.t, fmt.Sprintf("everybody completes %d rounds", n), func() bool {
+	servertest.Eventually(l.t, fmt.Sprintf("everybody completes %d rounds", n), func() bool {
 		for i := range from {
 			if l.rounds[i].Load() < from[i]+n {
 				return false
@@ -234,15 +234,6 @@ func crowd() *users {
 	return people(names...)
 }
 
-func realServer(t *testing.T, env *securecachetest.Env) {
-	t.Helper()
-	if env.Server.Lacks() != nil {
-		t.Skip("the embedded server keeps nothing when it ends")
-	}
-}
-
-func long() bool { return os.Getenv("SECURECACHE_LONG") == "1" }
-
 // TestAway looks at each answer while there is no server.
 func TestAway(t *testing.T) {
 	t.Parallel()
@@ -270,13 +261,13 @@ func TestAway(t *testing.T) {
 	if ada.cookie() != cookie {
 		t.Error("the cookie is gone")
 	}
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	ok(t, env.Server.Restart(t.Context()))
-	eventually(t, "it is ready", func() bool {
+	servertest.Eventually(t, "it is ready", func() bool {
 		resp, _ := s.client(t).ask("GET", "/ready", "")
 		return resp.StatusCode == http.StatusNoContent
 	})
-	eventually(t, "the session is there", func() bool {
+	servertest.Eventually(t, "the session is there", func() bool {
 		resp, _ := ada.ask("GET", "/notes", "")
 		return resp.StatusCode == http.StatusOK
 	})
@@ -285,12 +276,12 @@ func TestAway(t *testing.T) {
 // TestRestart kills the server and starts it again, with its data.
 func TestRestart(t *testing.T) {
 	env := securecachetest.Start(t, securecachetest.WithPersistence())
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	s := begin(t, environOf(t, env), crowd(), plenty...)
 	kept := s.client(t).logIn("somebody else")
 	l := setToWork(t, s, false)
 	times := 1
-	if long() {
+	if servertest.Long() {
 		times = 2
 	}
 	for range times {
@@ -299,7 +290,7 @@ func TestRestart(t *testing.T) {
 		l.well.Store(false)
 		ok(t, env.Server.Kill())
 		was := l.refused.Load()
-		eventually(t, "it is noticed", func() bool { return l.refused.Load() >= was+2*loaders })
+		servertest.Eventually(t, "it is noticed", func() bool { return l.refused.Load() >= was+2*loaders })
 		s.client(t).wants(http.StatusOK, "GET", "/", "")
 		ok(t, env.Server.Restart(t.Context()))
 		l.goes(1)
@@ -315,7 +306,7 @@ func TestRestart(t *testing.T) {
 // TestFailover kills the master under Sentinel, and has every replica asked for
 // each logout.
 func TestFailover(t *testing.T) {
-	if !long() {
+	if !servertest.Long() {
 		t.Skip("a failover takes half a minute: set SECURECACHE_LONG=1")
 	}
 	env := securecachetest.StartSentinel(t, securecachetest.WithCommands("wait"))
@@ -391,7 +382,7 @@ func replicaBehind(ctx context.Context, t *testing.T, env *securecachetest.Senti
 	bob.wants(http.StatusOK, "POST", "/notes", "a note")
 	ok(t, env.Nodes[2].Resume())
 	ok(t, env.Ready(ctx))
-	eventually(t, "the logout is acknowledged", func() bool {
+	servertest.Eventually(t, "the logout is acknowledged", func() bool {
 		resp, _ := ada.ask("POST", "/logout", "")
 		return resp.StatusCode == http.StatusNoContent
 	})

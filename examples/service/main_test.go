@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/securecache/securecache-go/hardening"
 	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
@@ -27,13 +25,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(quiet{}) // what matters of it comes back as an error
 	servertest.Main(m)
 }
-
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
 
 func ok(t testing.TB, err error) {
 	t.Helper()
@@ -277,19 +270,8 @@ func TestShutdown(t *testing.T) {
 		}
 		return err != nil
 	}
-	eventually(t, "nobody new is let in", unreachable)
+	servertest.Eventually(t, "nobody new is let in", unreachable)
 	if status := slow.finish(" a note"); status != http.StatusOK {
 		t.Errorf("the request under way was answered %d", status)
-	}
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for !is() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecachetest"
 )
 
@@ -44,7 +45,7 @@ func TestRun(t *testing.T) {
 		s.ended <- run(ctx, slog.New(slog.NewJSONHandler(s.log, nil)),
 			append([]string{"-addr", "127.0.0.1:0", "-cert", cert, "-key", key, "-users", list}, plenty...))
 	}()
-	eventually(t, "it serves", func() bool {
+	servertest.Eventually(t, "it serves", func() bool {
 		var entry struct{ Msg, Address string }
 		first, _, _ := strings.Cut(s.log.String(), "\n")
 		s.url = "https://"

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/expiry"
@@ -89,11 +90,11 @@ func TestCluster(t *testing.T) {
 	all("through the failover")
 
 	// And what is written afterwards wakes the sleepers at once.
-	eventually(t, "the cache writes again", func() bool { return env.Cache.Set(ctx, strconv.Itoa(total), nil, 50*time.Millisecond) == nil })
+	servertest.Eventually(t, "the cache writes again", func() bool { return env.Cache.Set(ctx, strconv.Itoa(total), nil, 50*time.Millisecond) == nil })
 	total++
 	more(env.Cache, 100*time.Millisecond)
 	all("after the failover")
-	eventually(t, "nothing left", func() bool {
+	servertest.Eventually(t, "nothing left", func() bool {
 		d, err := n.Depth(ctx)
 		return err == nil && d == expiry.Depth{}
 	})
@@ -140,7 +141,7 @@ func bells(t *testing.T, env *securecachetest.Cluster, rung *heard) {
 		left[key] = true
 	}
 	seen := len(rung.all())
-	eventually(t, "heard on every master", func() bool {
+	servertest.Eventually(t, "heard on every master", func() bool {
 		for key := range left {
 			if env.Client.Set(t.Context(), key.String(), "", time.Millisecond).Err() == nil {
 				_ = env.Client.Exists(t.Context(), key.String()).Err()
@@ -156,7 +157,7 @@ func bells(t *testing.T, env *securecachetest.Cluster, rung *heard) {
 // TestSentinel fails over under the sentinels' eyes.
 func TestSentinel(t *testing.T) {
 	t.Parallel()
-	if !long() {
+	if !servertest.Long() {
 		t.Skip("a failover under Sentinel takes long: set SECURECACHE_LONG")
 	}
 	env := securecachetest.StartSentinel(t, securecachetest.WithLayout(keys.Layout{Shards: shards}))
@@ -176,7 +177,7 @@ func TestSentinel(t *testing.T) {
 	ok(t, dead.Kill())
 	ok(t, env.AwaitTakeover(ctx, dead))
 	h.await(t, "all through the failover", func(events []expiry.Event) bool { return len(names(t, events)) == 2*each })
-	eventually(t, "the cache writes again", func() bool { return env.Cache.Set(ctx, "again", nil, 50*time.Millisecond) == nil })
+	servertest.Eventually(t, "the cache writes again", func() bool { return env.Cache.Set(ctx, "again", nil, 50*time.Millisecond) == nil })
 	setMany(t, env.Cache, 2*each, each, 100*time.Millisecond)
 	h.await(t, "all after the failover", func(events []expiry.Event) bool { return len(names(t, events)) == 3*each+1 })
 }

@@ -1,12 +1,15 @@
 package expiry_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/fips140"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,6 +19,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/expiry"
@@ -56,7 +60,7 @@ func TestConsumersDie(t *testing.T) {
 	t.Parallel()
 	e := startEstate(t)
 	steps := []string{afterClaim, inHandler, beforeAck, afterAck, afterClaim, inHandler, beforeAck, afterAck, never}
-	if long() {
+	if servertest.Long() {
 		for range 4 {
 			steps = append(steps[:8:8], steps...)
 		}
@@ -79,7 +83,7 @@ func TestConsumersDie(t *testing.T) {
 			}
 		}
 		if step == never {
-			eventually(t, "nothing left", func() bool { return depth(t, n) == expiry.Depth{} })
+			servertest.Eventually(t, "nothing left", func() bool { return depth(t, n) == expiry.Depth{} })
 		}
 		stop()
 		err := wait()
@@ -105,7 +109,7 @@ func TestConsumersDie(t *testing.T) {
 func TestServerDies(t *testing.T) {
 	t.Parallel()
 	env := start(t, securecachetest.WithPersistence())
-	needsRealServer(t, env)
+	servertest.Real(t, env.Server)
 	c := env.Cache
 	var all tally
 	h := newHeard()
@@ -139,7 +143,7 @@ func TestServerDies(t *testing.T) {
 	for _, e := range h.all() {
 		all.add(t, e.Name, e.ID)
 	}
-	eventually(t, "nothing left", func() bool { return depth(t, n) == expiry.Depth{} })
+	servertest.Eventually(t, "nothing left", func() bool { return depth(t, n) == expiry.Depth{} })
 	t.Logf("%d events, %d deliveries", len(all.ids), all.deliveries)
 }
 
@@ -148,7 +152,7 @@ func TestServerDies(t *testing.T) {
 func TestTroubles(t *testing.T) {
 	t.Parallel()
 	env := start(t, securecachetest.WithPersistence())
-	needsRealServer(t, env)
+	servertest.Real(t, env.Server)
 	impatient := *env.Client.Options()
 	impatient.ReadTimeout, impatient.MaxRetries = 300*time.Millisecond, -1
 	ctx, c := t.Context(), cacheOn(t, redis.NewClient(&impatient), env)
@@ -160,38 +164,33 @@ func TestTroubles(t *testing.T) {
 		default:
 		}
 	}})
-	admin := func(args ...any) func() error {
-		return func() error { return env.Admin.Do(ctx, args...).Err() }
-	}
-	user := env.Client.Options().Username
+	patient := servertest.Patient{Server: env.Server, Admin: env.Admin, App: env.Client.Options().Username}
 	const each = 50
-	for i, trouble := range []struct {
-		name        string
-		begin, over func() error
-		want        string // of the error that is told; "" where it is none
-	}{
-		{"paused", env.Server.Pause, env.Server.Resume, "lua: "},
-		{"read-only", admin("replicaof", "127.0.0.1", "1"), admin("replicaof", "no", "one"), "READONLY"},
-		{"out of memory", admin("config", "set", "maxmemory", "1"), admin("config", "set", "maxmemory", "0"), ""},
-		{"without the right", admin("acl", "setuser", user, "-zrangebyscore"), admin("acl", "setuser", user, "+zrangebyscore"), "claim"},
-		{"scripts flushed", admin("script", "flush"), admin("ping"), ""},
-		{"away", env.Server.Kill, untilDone(func() error { return env.Server.Restart(ctx) }), "lua: "},
-		{"busy", func() error { return occupy(t, env) }, untilDone(admin("script", "kill")), "BUSY"},
-	} {
-		t.Run(trouble.name, func(t *testing.T) {
+	ills := maps.Clone(servertest.Ills)
+	ills["scripts flushed"] = servertest.Ill{
+		Ail:  func(ctx context.Context, p servertest.Patient) error { return p.Admin.ScriptFlush(ctx).Err() },
+		Mend: func(context.Context, servertest.Patient) error { return nil },
+	}
+	unsaid := map[string]string{"slow": "lua: ", "away": "lua: "}
+	silent := map[string]bool{"out of memory": true, "scripts flushed": true} // nothing fails
+	for i, name := range slices.Sorted(maps.Keys(ills)) {
+		ill := ills[name]
+		want := cmp.Or(ill.Says, unsaid[name])
+		mend := untilDone(func() error { return ill.Mend(ctx, patient) })
+		t.Run(name, func(t *testing.T) {
 			// By way of a client that has more patience.
 			setMany(t, env.Cache, each*i, each, 200*time.Millisecond)
-			ok(t, trouble.begin())
-			if trouble.want != "" {
+			ok(t, ill.Ail(ctx, patient))
+			if !silent[name] {
 				var err error
-				eventually(t, "it is told of "+trouble.want, func() bool {
+				servertest.Eventually(t, "it is told of "+want, func() bool {
 					select {
 					case err = <-told:
 					default:
 					}
-					return err != nil && strings.Contains(err.Error(), trouble.want)
+					return err != nil && strings.Contains(err.Error(), want)
 				})
-				eventually(t, "over", func() bool { return trouble.over() == nil })
+				servertest.Eventually(t, "over", func() bool { return mend() == nil })
 			}
 			h.await(t, "all", func(events []expiry.Event) bool {
 				names := map[string]bool{}
@@ -200,10 +199,10 @@ func TestTroubles(t *testing.T) {
 				}
 				return len(names) == each*(i+1)
 			})
-			ok(t, trouble.over())
+			ok(t, mend())
 		})
 	}
-	eventually(t, "nothing left", func() bool { // a script that was killed may take a while to end
+	servertest.Eventually(t, "nothing left", func() bool { // a script that was killed may take a while to end
 		d, err := n.Depth(ctx)
 		return err == nil && d == expiry.Depth{}
 	})
@@ -211,30 +210,6 @@ func TestTroubles(t *testing.T) {
 	for _, e := range h.all() {
 		all.add(t, e.Name, e.ID)
 	}
-}
-
-// occupy has the server run a script without end, until that is killed.
-func occupy(t *testing.T, env *securecachetest.Env) error {
-	t.Helper()
-	ctx := context.Background()
-	if err := env.Admin.ConfigSet(ctx, "lua-time-limit", "20").Err(); err != nil {
-		return err
-	}
-	o := *env.Admin.Options()
-	o.ReadTimeout = time.Minute
-	loop := redis.NewClient(&o)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = loop.Eval(ctx, "while true do end", nil).Err() // that it was killed
-	}()
-	t.Cleanup(func() {
-		_ = env.Admin.ScriptKill(ctx).Err()
-		<-ended
-		_ = loop.Close()
-	})
-	eventually(t, "the server is busy", func() bool { return redis.HasErrorPrefix(env.Admin.Ping(ctx).Err(), "BUSY") })
-	return nil
 }
 
 // untilDone does something until that has gone well once.
@@ -262,11 +237,7 @@ func TestServerSays(t *testing.T) {
 	keyring, err := keys.Open(t.Context(), "test", store, wrapper, nil)
 	ok(t, err)
 	t.Cleanup(func() { _ = keyring.Close() })
-	for name, says := range map[string]string{
-		"loading":       "LOADING Redis is loading the dataset in memory",
-		"master down":   "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-		"misconfigured": "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
-	} {
+	for name, says := range servertest.Replies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			mini := miniredis.RunT(t)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/securecache/securecache-go/codec"
 	"github.com/securecache/securecache-go/hardening"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/expiry"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -56,7 +57,7 @@ func cacheOn(t *testing.T, rdb *redis.Client, env *securecachetest.Env) *securec
 // gone reads what has expired, so that the server notices.
 func gone(t *testing.T, c *securecache.Cache, names ...string) {
 	t.Helper()
-	eventually(t, "expired", func() bool {
+	servertest.Eventually(t, "expired", func() bool {
 		for _, name := range names {
 			if there, err := c.Exists(t.Context(), name); err != nil || there {
 				return false
@@ -69,7 +70,7 @@ func gone(t *testing.T, c *securecache.Cache, names ...string) {
 func TestDoorbell(t *testing.T) {
 	t.Parallel()
 	env := securecachetest.Start(t, securecachetest.WithConfig("notify-keyspace-events Ex"))
-	needsRealServer(t, env)
+	servertest.Real(t, env.Server)
 	h := newHeard()
 	n, _ := listen(t, bellCache(t, env), h.handle, &expiry.Options{Doorbell: true})
 	ctx := t.Context()
@@ -90,7 +91,7 @@ func TestDoorbell(t *testing.T) {
 	}
 	for _, foreign := range []string{"sc:other:v:{a}", "other", "sc:test:s:{a}", "sc:test2:v:{a}", "sc:test:nonsense"} {
 		ok(t, env.Admin.Set(ctx, foreign, "x", time.Millisecond).Err())
-		eventually(t, "expired", func() bool { return env.Admin.Exists(ctx, foreign).Val() == 0 })
+		servertest.Eventually(t, "expired", func() bool { return env.Admin.Exists(ctx, foreign).Val() == 0 })
 	}
 	set(t, env.Cache, "second", 50*time.Millisecond)
 	gone(t, env.Cache, "second")
@@ -103,7 +104,7 @@ func TestDoorbell(t *testing.T) {
 	if e := all[len(all)-1]; e.ID != "" || e.Name != "" || !e.Deadline.IsZero() || e.Attempt != 0 {
 		t.Errorf("%+v", e)
 	}
-	eventually(t, "counted", func() bool {
+	servertest.Eventually(t, "counted", func() bool {
 		s := n.Stats()
 		return s.Delivered == int64(len(all)) && s.Failed == 0
 	})
@@ -112,7 +113,7 @@ func TestDoorbell(t *testing.T) {
 func TestDoorbellSaysWhatItNeeds(t *testing.T) {
 	t.Parallel()
 	env := securecachetest.Start(t)
-	needsRealServer(t, env)
+	servertest.Real(t, env.Server)
 	ctx, h := t.Context(), newHeard()
 	bell := bellCache(t, env)
 
@@ -154,14 +155,14 @@ func TestDoorbellSaysWhatItNeeds(t *testing.T) {
 func TestDoorbellComesBack(t *testing.T) {
 	t.Parallel()
 	env := securecachetest.Start(t, securecachetest.WithConfig("notify-keyspace-events Ex"))
-	needsRealServer(t, env)
+	servertest.Real(t, env.Server)
 	h := newHeard()
 	// A restarted server knows nothing of users that were made since: it has the administrator.
 	listen(t, cacheOn(t, redis.NewClient(env.Admin.Options()), env), h.handle, &expiry.Options{Doorbell: true})
 	more := func() {
 		t.Helper()
 		before := len(h.all())
-		eventually(t, "heard", func() bool {
+		servertest.Eventually(t, "heard", func() bool {
 			ringOnce(t, env.Cache, "name")
 			return len(h.all()) > before
 		})
@@ -179,12 +180,5 @@ func TestDoorbellComesBack(t *testing.T) {
 func ringOnce(t testing.TB, c *securecache.Cache, name string) {
 	if there, err := c.Exists(t.Context(), name); err == nil && !there {
 		_ = c.Set(t.Context(), name, nil, 50*time.Millisecond)
-	}
-}
-
-func needsRealServer(t testing.TB, env *securecachetest.Env) {
-	t.Helper()
-	if lacks := env.Server.Lacks(); lacks != nil {
-		t.Skipf("%s is no server that this can be shown on: %s", env.Server.Name(), lacks[0])
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/expiry"
@@ -31,7 +32,7 @@ func TestListen(t *testing.T) {
 			set(t, c.Tagged("tenant"), "after", 50*time.Millisecond)
 			set(t, c, "not yet", time.Hour)
 			all := h.awaitCount(t, 3)
-			eventually(t, "acknowledged", func() bool { return depth(t, n).Claimed == 0 })
+			servertest.Eventually(t, "acknowledged", func() bool { return depth(t, n).Claimed == 0 })
 			stop()
 			if d := depth(t, n); d != (expiry.Depth{Scheduled: 1}) {
 				t.Errorf("left: %+v", d)
@@ -93,7 +94,7 @@ func TestTouchedAndDeleted(t *testing.T) {
 			touch(later)
 		}
 	}
-	eventually(t, "nothing is ahead", func() bool { return depth(t, n) == expiry.Depth{} })
+	servertest.Eventually(t, "nothing is ahead", func() bool { return depth(t, n) == expiry.Depth{} })
 	for _, e := range h.all() {
 		end, expected := ends[e.Name]
 		if !expected {
@@ -114,7 +115,7 @@ func TestTouchedAndDeleted(t *testing.T) {
 func TestSetAnew(t *testing.T) {
 	t.Parallel()
 	env := start(t)
-	needsRealServer(t, env) // the embedded one's clock for keys is finer than the one it tells
+	servertest.Real(t, env.Server) // the embedded one's clock for keys is finer than the one it tells
 	c, h := env.Cache, newHeard()
 	const rounds = 50
 	for range rounds {
@@ -172,7 +173,7 @@ func TestFailuresComeBack(t *testing.T) {
 	for name := range want {
 		set(t, c, name, 50*time.Millisecond)
 	}
-	eventually(t, "two dead letters", func() bool { return depth(t, n) == expiry.Depth{Dead: 2} && n.Stats().Buried == 2 })
+	servertest.Eventually(t, "two dead letters", func() bool { return depth(t, n) == expiry.Depth{Dead: 2} && n.Stats().Buried == 2 })
 	got := map[string]int{}
 	ids := map[string]string{}
 	for _, e := range h.all() {
@@ -227,7 +228,7 @@ func TestDeadLetters(t *testing.T) {
 		entries[i].Name = fmt.Sprint(i)
 	}
 	ok(t, errors.Join(c.SetMany(ctx, entries, 50*time.Millisecond)...))
-	eventually(t, "all dead", func() bool { return depth(t, n) == expiry.Depth{Dead: many} })
+	servertest.Eventually(t, "all dead", func() bool { return depth(t, n) == expiry.Depth{Dead: many} })
 
 	seen := map[string]expiry.DeadLetter{}
 	for letter, err := range n.Dead(ctx) {
@@ -263,7 +264,7 @@ func TestDeadLetters(t *testing.T) {
 			t.Errorf("%+v was %+v", e, letter)
 		}
 	}
-	eventually(t, "nothing left", func() bool { return depth(t, n) == expiry.Depth{} })
+	servertest.Eventually(t, "nothing left", func() bool { return depth(t, n) == expiry.Depth{} })
 	if got, err := n.Requeue(ctx, back...); err != nil || got != 0 {
 		t.Errorf("requeued %d, %v", got, err)
 	}
@@ -292,12 +293,12 @@ func TestStopGivesBack(t *testing.T) {
 	for range 4 {
 		<-begun
 	}
-	eventually(t, "some wait", func() bool { return first.Stats().Claimed > 20 })
+	servertest.Eventually(t, "some wait", func() bool { return first.Stats().Claimed > 20 })
 	stop()
 	if s := first.Stats(); s.Returned != s.Claimed || s.Claimed > 36 || s.Failed != 0 {
 		t.Errorf("%+v", s)
 	}
-	eventually(t, "all due", func() bool { return depth(t, first).Due == many })
+	servertest.Eventually(t, "all due", func() bool { return depth(t, first).Due == many })
 	if d := depth(t, first); d.Claimed != 0 || d.Lag <= 0 {
 		t.Errorf("%+v", d)
 	}

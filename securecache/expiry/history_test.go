@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/expiry"
 )
@@ -117,7 +118,7 @@ func TestHistories(t *testing.T) {
 	t.Logf("%s=%d replays the operations", seedEnv, seed)
 	env := start(t)
 	writers, steps := 24, 20
-	if long() {
+	if servertest.Long() {
 		steps = 200
 	}
 	heardOf := newHeard()
@@ -139,7 +140,7 @@ func TestHistories(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	eventually(t, "nothing is ahead", func() bool { return depth(t, n) == expiry.Depth{} })
+	servertest.Eventually(t, "nothing is ahead", func() bool { return depth(t, n) == expiry.Depth{} })
 	stop()
 
 	ids := map[string]string{}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/expiry"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -49,12 +49,12 @@ func (l lateness) String() string {
 func measure(t testing.TB, w traffic) lateness {
 	t.Helper()
 	env := start(t, securecachetest.WithConfig("maxclients 1000"))
-	needsRealServer(t, env)
+	servertest.Real(t, env.Server)
 	fill(t, env, w)
 	r := recorder{ends: make(map[string]time.Time), heard: make(map[string]time.Time), twice: make(map[string]int)}
 	_, stop := listen(t, env.Cache, r.handle, &expiry.Options{Concurrency: 4, Batch: 256})
 	r.send(t, env.Cache, w)
-	eventually(t, "all were heard", r.complete)
+	servertest.Eventually(t, "all were heard", r.complete)
 	stop()
 	return r.result()
 }
@@ -157,7 +157,7 @@ func (r *recorder) result() lateness {
 func TestLateness(t *testing.T) {
 	const limit = recheck / 3
 	w := traffic{volatile: 50_000, scheduled: 5_000, rate: 2000, lasts: time.Second, ttl: 500 * time.Millisecond}
-	if long() {
+	if servertest.Long() {
 		w = traffic{volatile: 180_000, scheduled: 20_000, rate: 2000, lasts: 10 * time.Second, ttl: 2 * time.Second}
 	}
 	l := measure(t, w)
@@ -178,10 +178,10 @@ const recheck = 30 * time.Second
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	e := startEstate(t)
-	needsRealServer(t, e.Env)
+	servertest.Real(t, e.Server)
 	setMany(t, e.cache, 0, 5000, time.Hour)
 	idle, limit := 3*time.Second, 0.05 // with the start
-	if long() {
+	if servertest.Long() {
 		idle, limit = 45*time.Second, 0.01 // with every re-check of every shard
 	}
 	lines, stop, wait := e.spawn(t, assignment{Idle: idle})
@@ -197,5 +197,3 @@ func TestIdle(t *testing.T) {
 		t.Errorf("%v in %v", time.Duration(took), idle)
 	}
 }
-
-func long() bool { return os.Getenv("SECURECACHE_LONG") != "" }

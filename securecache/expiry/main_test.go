@@ -109,22 +109,6 @@ func listen(t testing.TB, c *securecache.Cache, handle expiry.Handler, o *expiry
 	return n, stop
 }
 
-// eventually polls what the server holds.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: not within a minute", what)
-		case <-tick.C:
-		}
-	}
-}
-
 func depth(t testing.TB, n *expiry.Notifier) expiry.Depth {
 	t.Helper()
 	d, err := n.Depth(t.Context())

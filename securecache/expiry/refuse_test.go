@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/expiry"
@@ -75,7 +76,7 @@ func TestHostileSchedule(t *testing.T) {
 	events, id = due("without its payload")
 	ok(t, rdb.HDel(ctx, events, id).Err())
 	set(t, brief, "kept too briefly", 50*time.Millisecond)
-	eventually(t, "its retention has ended", func() bool {
+	servertest.Eventually(t, "its retention has ended", func() bool {
 		base, id := place(t, c, "kept too briefly")
 		_, err := c.OpenEvent(ctx, base, id, []byte(rdb.HGet(ctx, base.Part("event").String(), id).Val()))
 		return errors.Is(err, securecache.ErrMiss)
@@ -91,7 +92,7 @@ func TestHostileSchedule(t *testing.T) {
 		}
 		early++
 	}})
-	eventually(t, "three dead letters", func() bool { return depth(t, n) == expiry.Depth{Dead: 3} && n.Stats().Buried == 3 })
+	servertest.Eventually(t, "three dead letters", func() bool { return depth(t, n) == expiry.Depth{Dead: 3} && n.Stats().Buried == 3 })
 	if all := h.all(); len(all) != 1 || all[0].Name != "good" {
 		t.Errorf("%+v", all)
 	}
@@ -119,7 +120,7 @@ func TestHostileSchedule(t *testing.T) {
 	base, id := place(t, c, "kept too briefly")
 	set(t, brief, "kept too briefly", 50*time.Millisecond)
 	ok(t, rdb.HSet(ctx, base.Part("dead").String(), id+":00", rdb.HGet(ctx, base.Part("event").String(), id).Val()).Err())
-	eventually(t, "it is gone", func() bool {
+	servertest.Eventually(t, "it is gone", func() bool {
 		letters = 0
 		for _, err := range n.Dead(ctx) {
 			ok(t, err)
@@ -148,7 +149,7 @@ func TestKeyringFailsClosed(t *testing.T) {
 	defer c.Close()
 	setMany(t, c, 0, 50, 300*time.Millisecond)
 	ok(t, os.Rename(file, file+".away"))
-	eventually(t, "stale", func() bool {
+	servertest.Eventually(t, "stale", func() bool {
 		_, err := keyring.Ring()
 		return errors.Is(err, keys.ErrStale)
 	})
@@ -163,7 +164,7 @@ func TestKeyringFailsClosed(t *testing.T) {
 	if err := <-told; !errors.Is(err, keys.ErrStale) {
 		t.Errorf("told %v", err)
 	}
-	eventually(t, "due", func() bool { return depth(t, n).Due == 50 })
+	servertest.Eventually(t, "due", func() bool { return depth(t, n).Due == 50 })
 	if s := n.Stats(); s.Claimed != 0 {
 		t.Errorf("%+v", s)
 	}
@@ -192,7 +193,7 @@ func TestSlowServer(t *testing.T) {
 		}
 		return len(names) == many
 	})
-	eventually(t, "acknowledged", func() bool { return depth(t, n) == expiry.Depth{} })
+	servertest.Eventually(t, "acknowledged", func() bool { return depth(t, n) == expiry.Depth{} })
 }
 
 // slow delays the answers to pipelines.

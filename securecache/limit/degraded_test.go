@@ -8,8 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/limit"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -107,47 +106,21 @@ func (w *ward) forgets(t *testing.T, works bool) {
 }
 
 func TestDegraded(t *testing.T) {
-	admin := func(words ...any) func(*testing.T, *securecachetest.Env) {
-		return func(t *testing.T, env *securecachetest.Env) {
-			t.Helper()
-			ok(t, env.Admin.Do(context.Background(), words...).Err())
-		}
+	works := map[string]struct{ looks, forgets bool }{
+		"read-only": {looks: true}, "out of memory": {looks: true, forgets: true},
 	}
-	for name, tc := range map[string]struct {
-		ail, mend      func(t *testing.T, env *securecachetest.Env)
-		looks, forgets bool
-		says           string
-	}{
-		"away": {
-			ail:  func(t *testing.T, env *securecachetest.Env) { t.Helper(); ok(t, env.Server.Kill()) },
-			mend: func(t *testing.T, env *securecachetest.Env) { t.Helper(); ok(t, env.Server.Restart(t.Context())) },
-		},
-		"slow": {
-			ail:  func(t *testing.T, env *securecachetest.Env) { t.Helper(); ok(t, env.Server.Pause()) },
-			mend: func(t *testing.T, env *securecachetest.Env) { t.Helper(); ok(t, env.Server.Resume()) },
-		},
-		"read-only": {
-			ail: admin("replicaof", "127.0.0.1", "1"), mend: admin("replicaof", "no", "one"), looks: true, says: "READONLY",
-		},
-		"out of memory": {
-			ail: admin("config", "set", "maxmemory", "1"), mend: admin("config", "set", "maxmemory", "0"),
-			looks: true, forgets: true, says: "OOM",
-		},
-		"not permitted": {
-			ail: admin("acl", "setuser", "app", "-evalsha"), mend: admin("acl", "setuser", "app", "+evalsha"), says: "NOPERM",
-		},
-		"busy": {ail: busy, mend: admin("script", "kill"), says: "BUSY"},
-	} {
+	for name, ill := range servertest.Ills {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := securecachetest.Start(t, securecachetest.WithPersistence())
-			realServer(t, env)
-			w := admit(t, env.Cache, tc.says)
-			tc.ail(t, env)
+			servertest.Real(t, env.Server)
+			w := admit(t, env.Cache, ill.Says)
+			patient := servertest.Patient{Server: env.Server, Admin: env.Admin, App: env.Client.Options().Username}
+			ok(t, ill.Ail(t.Context(), patient))
 			w.takes(t)
-			w.looks(t, tc.looks)
-			w.forgets(t, tc.forgets)
-			tc.mend(t, env)
+			w.looks(t, works[name].looks)
+			w.forgets(t, works[name].forgets)
+			ok(t, ill.Mend(t.Context(), patient))
 			w.mends(t)
 		})
 	}
@@ -172,36 +145,9 @@ func (w *ward) mends(t *testing.T) {
 	}
 }
 
-// busy has the server run a script without end.
-func busy(t *testing.T, env *securecachetest.Env) {
-	t.Helper()
-	ctx := context.Background()
-	ok(t, env.Admin.ConfigSet(ctx, "lua-time-limit", "20").Err())
-	o := *env.Admin.Options()
-	o.ReadTimeout = time.Minute
-	loop := redis.NewClient(&o)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = loop.Eval(ctx, "while true do end", nil).Err() // ends when it is killed
-	}()
-	t.Cleanup(func() { _ = env.Admin.ScriptKill(ctx).Err(); <-done; _ = loop.Close() })
-	for {
-		err := env.Admin.Ping(ctx).Err()
-		if err != nil && strings.HasPrefix(err.Error(), "BUSY") {
-			return
-		}
-		ok(t, t.Context().Err())
-	}
-}
-
 // TestServerSays has the server answer each command with an error of its own.
 func TestServerSays(t *testing.T) {
-	for name, text := range map[string]string{
-		"loading":       "LOADING Redis is loading the dataset in memory",
-		"master down":   "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-		"misconfigured": "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
-	} {
+	for name, text := range servertest.Replies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := onMini(t)

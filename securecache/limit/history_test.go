@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/internal/server/faults"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/limit"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -24,7 +25,7 @@ import (
 func TestHistories(t *testing.T) {
 	t.Parallel()
 	n, troubles := 2, 6
-	if long() {
+	if servertest.Long() {
 		n, troubles = 20, 8
 	}
 	seeds, err := faults.Seeds(n)
@@ -104,7 +105,7 @@ func (h *history) add(counts bool, do func(*history)) {
 
 func record(t *testing.T, seed uint64, troubles int) *history {
 	env := securecachetest.Start(t, securecachetest.WithPersistence())
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	h := &history{began: time.Now(), rich: make(chan struct{}), takes: map[limit.Algorithm][]taking{}}
 	storm := &faults.Storm{
 		Server: env.Server, Admin: env.Admin.Options(), Rand: faults.Rand(seed, clients), Began: h.began,

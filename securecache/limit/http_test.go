@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache/limit"
 )
 
@@ -99,8 +100,8 @@ func TestMiddlewareWithoutServer(t *testing.T) {
 		"local":             {limit.Local, nil, []fields{{status: 204}, {status: 429, retryAfter: "3600"}}},
 		"local, and asked":  {limit.Local, own, []fields{{status: 204}, {status: 418, retryAfter: "3600"}}},
 	} {
-		now := &clock{at: time.Now()}
-		l := limiter(t, c, limit.Rate{Count: 1, Period: time.Hour}, &limit.Options{WhenAway: tc.away, Nodes: 1, Now: now.now})
+		now := servertest.NewClock(time.Now())
+		l := limiter(t, c, limit.Rate{Count: 1, Period: time.Hour}, &limit.Options{WhenAway: tc.away, Nodes: 1, Now: now.Now})
 		for i, want := range tc.want {
 			if got := fieldsOf(served(t, l, tc.o, "alice")); got != want {
 				t.Errorf("%s, time %d: %+v, want %+v", name, i, got, want)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2/server"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/limit"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -181,8 +182,8 @@ func TestLeasesWithoutServer(t *testing.T) {
 		ok(t, lease.Renew(ctx))
 		ok(t, lease.Release(ctx))
 	}
-	now := &clock{at: time.Now()}
-	local := leases(t, c, 8, time.Minute, &limit.Options{WhenAway: limit.Local, Nodes: 3, Now: now.now})
+	now := servertest.NewClock(time.Now())
+	local := leases(t, c, 8, time.Minute, &limit.Options{WhenAway: limit.Local, Nodes: 3, Now: now.Now})
 	take := func(name string, want bool) (*limit.Lease, limit.Result) {
 		t.Helper()
 		lease, res, err := local.Acquire(ctx, name)
@@ -195,7 +196,7 @@ func TestLeasesWithoutServer(t *testing.T) {
 	if res.Limit != 2 || res.Remaining != 1 {
 		t.Errorf("%+v", res)
 	}
-	now.advance(10 * time.Second)
+	now.Advance(10 * time.Second)
 	two, _ := take("a", true)
 	if _, res := take("a", false); res.RetryAfter != 50*time.Second || res.Remaining != 0 {
 		t.Errorf("%+v", res)
@@ -205,7 +206,7 @@ func TestLeasesWithoutServer(t *testing.T) {
 	}
 	take("b", true)
 	ok(t, two.Renew(ctx))
-	now.advance(50 * time.Second)
+	now.Advance(50 * time.Second)
 	if err := one.Renew(ctx); !errors.Is(err, limit.ErrLost) {
 		t.Errorf("renewed at its end: %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/limit"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -231,7 +232,7 @@ func TestAmongMany(t *testing.T) {
 // TestNoSecretsInErrors asks with a name that must not be seen.
 func TestNoSecretsInErrors(t *testing.T) {
 	env := securecachetest.Start(t)
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	l := limiter(t, env.Cache, limit.Rate{Count: 1, Period: time.Minute}, nil)
 	ok(t, env.Server.Kill())
 	for _, err := range []error{

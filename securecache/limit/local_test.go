@@ -10,6 +10,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2/server"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/limit"
 )
@@ -32,10 +33,10 @@ func saying(t testing.TB, reply func(*server.Peer)) *securecache.Cache {
 }
 
 // here is a limiter that has no server.
-func here(t testing.TB, r limit.Rate, nodes int, algorithm limit.Algorithm) (*limit.Limiter, *clock) {
+func here(t testing.TB, r limit.Rate, nodes int, algorithm limit.Algorithm) (*limit.Limiter, *servertest.Clock) {
 	t.Helper()
-	now := &clock{at: time.Now()}
-	return limiter(t, absent(t), r, &limit.Options{Algorithm: algorithm, WhenAway: limit.Local, Nodes: nodes, Now: now.now}), now
+	now := servertest.NewClock(time.Now())
+	return limiter(t, absent(t), r, &limit.Options{Algorithm: algorithm, WhenAway: limit.Local, Nodes: nodes, Now: now.Now}), now
 }
 
 // locally takes n where no server answers.
@@ -77,12 +78,12 @@ func TestLocal(t *testing.T) {
 				t.Errorf("%+v", res)
 			}
 			locally(t, l, "b", tc.burst, true)
-			now.advance(tc.every - time.Microsecond)
+			now.Advance(tc.every - time.Microsecond)
 			locally(t, l, "a", 1, false)
-			now.advance(time.Microsecond)
+			now.Advance(time.Microsecond)
 			locally(t, l, "a", 1, true)
 			locally(t, l, "a", 1, false)
-			now.advance(-time.Hour) // never more than all of it to wait for
+			now.Advance(-time.Hour) // never more than all of it to wait for
 			if res := locally(t, l, "a", 1, false); res.ResetAfter > time.Duration(tc.burst)*tc.every {
 				t.Errorf("%+v", res)
 			}

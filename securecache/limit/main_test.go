@@ -1,14 +1,11 @@
 package limit_test
 
 import (
-	"context"
 	"crypto/fips140"
 	"errors"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,13 +21,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(quiet{}) // what matters of it comes back as an error
 	servertest.Main(m)
 }
-
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
 
 func ok(t testing.TB, err error) {
 	t.Helper()
@@ -81,19 +73,11 @@ func cacheOn(t testing.TB, env *securecachetest.Env, rdb redis.UniversalClient, 
 	return c
 }
 
-// realServer skips what the embedded server cannot show.
-func realServer(t testing.TB, env *securecachetest.Env) {
-	t.Helper()
-	if lacks := env.Server.Lacks(); lacks != nil {
-		t.Skipf("%s is no server that this can be shown on: %s", env.Server.Name(), lacks[0])
-	}
-}
-
 // bed is miniredis under a clock that the test moves.
 type bed struct {
 	mini  *miniredis.Miniredis
 	cache *securecache.Cache
-	clock *clock
+	clock *servertest.Clock
 }
 
 func onMini(t testing.TB) *bed {
@@ -102,8 +86,8 @@ func onMini(t testing.TB) *bed {
 		t.Skip("miniredis needs SHA-1 for SCRIPT LOAD, which FIPS 140-only mode does not have")
 	}
 	mini := miniredis.RunT(t)
-	b := &bed{mini: mini, clock: &clock{at: time.UnixMicro(1_795_176_000_123_457)}, cache: cacheAt(t, mini.Addr())}
-	mini.SetTime(b.clock.now())
+	b := &bed{mini: mini, clock: servertest.NewClock(time.UnixMicro(1_795_176_000_123_457)), cache: cacheAt(t, mini.Addr())}
+	mini.SetTime(b.clock.Now())
 	mini.ClockTTL(true)
 	return b
 }
@@ -126,34 +110,14 @@ func cacheAt(t testing.TB, addr string) *securecache.Cache {
 
 // pass lets time go by for the server, or go back.
 func (b *bed) pass(d time.Duration) {
-	b.clock.advance(d)
-	b.mini.SetTime(b.clock.now())
+	b.clock.Advance(d)
+	b.mini.SetTime(b.clock.Now())
 }
-
-// clock is a clock that tests move.
-type clock struct {
-	mu sync.Mutex
-	at time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.at
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = c.at.Add(d)
-}
-
-func long() bool { return os.Getenv("SECURECACHE_LONG") != "" }
 
 // eachSeed runs a test under each seed, named so that a failure shows it.
 func eachSeed(t *testing.T, inLong int, run func(t *testing.T, random *rand.Rand)) {
 	n := 1
-	if long() {
+	if servertest.Long() {
 		n = inLong
 	}
 	seeds, err := faults.Seeds(n)

@@ -178,7 +178,7 @@ func TestAgainstModels(t *testing.T) {
 			eachSeed(t, 15, func(t *testing.T, random *rand.Rand) {
 				rate, tick := someRate(random, algorithm)
 				b := onMini(t)
-				b.pass(b.clock.now().Truncate(tick).Sub(b.clock.now())) // windows know whole milliseconds
+				b.pass(b.clock.Now().Truncate(tick).Sub(b.clock.Now())) // windows know whole milliseconds
 				l, m := limiter(t, b.cache, rate, &limit.Options{Algorithm: algorithm}), newModel(algorithm, rate)
 				size := max(rate.Burst, 0)
 				if size == 0 {
@@ -194,14 +194,14 @@ func TestAgainstModels(t *testing.T) {
 						b.pass(time.Duration(random.Int64N(span + 1)).Truncate(tick))
 					}
 					n := 1 + random.IntN(min(size, 4))
-					want, left := m.take(b.clock.now(), n)
+					want, left := m.take(b.clock.Now(), n)
 					res, err := l.AllowN(t.Context(), "name", n)
 					ok(t, err)
 					if res.Allowed != want || res.Remaining != left {
 						t.Fatalf("rate %+v: %d more: %+v, the model has %t and %d", rate, n, res, want, left)
 					}
 					if res.Allowed {
-						through = append(through, event{b.clock.now(), n})
+						through = append(through, event{b.clock.Now(), n})
 					}
 				}
 				within(t, rate, m, through)
@@ -236,7 +236,7 @@ func TestWaits(t *testing.T) {
 			eachSeed(t, 50, func(t *testing.T, random *rand.Rand) {
 				rate, tick := someRate(random, algorithm)
 				b := onMini(t)
-				b.pass(b.clock.now().Truncate(tick).Sub(b.clock.now()))
+				b.pass(b.clock.Now().Truncate(tick).Sub(b.clock.Now()))
 				l := limiter(t, b.cache, rate, &limit.Options{Algorithm: algorithm})
 				size := max(rate.Burst, 0)
 				if size == 0 {

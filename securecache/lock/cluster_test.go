@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/lock"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -90,7 +91,7 @@ func TestCluster(t *testing.T) {
 		survives(t, l, &last)
 		ok(t, master.Kill())
 		ok(t, env.AwaitTakeover(ctx, master))
-		until(t, "the client finds the new master", func() bool {
+		servertest.Eventually(t, "the client finds the new master", func() bool {
 			held, err := l.Try(ctx, "job 1", time.Second)
 			return err == nil && held.Release(ctx) == nil
 		})
@@ -123,7 +124,7 @@ func TestSentinel(t *testing.T) {
 	got := returns(t, "the lock", waiting)
 	ok(t, got.err)
 	waiting = obtain(ctx, l, "job 1", time.Minute) // over the failover
-	until(t, "somebody waits", func() bool { return lock.Waiting(l) == 1 })
+	servertest.Eventually(t, "somebody waits", func() bool { return lock.Waiting(l) == 1 })
 	if n, err := env.Admin.Wait(ctx, 2, 5*time.Second).Result(); err != nil || n != 2 {
 		t.Fatalf("%d replicas, %v", n, err)
 	}
@@ -131,10 +132,10 @@ func TestSentinel(t *testing.T) {
 	ok(t, err)
 	ok(t, master.Kill())
 	ok(t, env.AwaitTakeover(ctx, master))
-	until(t, "the lock is released on the new master", func() bool { return got.held.Release(ctx) == nil })
+	servertest.Eventually(t, "the lock is released on the new master", func() bool { return got.held.Release(ctx) == nil })
 	next := returns(t, "the waiter", waiting)
 	if next.err != nil { // it asked while there was no master
-		until(t, "the client finds the new master", func() bool { next.held, next.err = l.Try(ctx, "job 1", time.Minute); return next.err == nil })
+		servertest.Eventually(t, "the client finds the new master", func() bool { next.held, next.err = l.Try(ctx, "job 1", time.Minute); return next.err == nil })
 	}
 	if next.held.Fence() <= got.held.Fence() || got.held.Fence() <= last {
 		t.Errorf("fence %d after %d after %d", next.held.Fence(), got.held.Fence(), last)

@@ -12,6 +12,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/lock"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -58,48 +59,20 @@ func degrade(t *testing.T, all map[string]func(context.Context) error, says stri
 }
 
 func TestDegraded(t *testing.T) {
-	admin := func(words ...any) func(*testing.T, *securecachetest.Env) {
-		return func(t *testing.T, env *securecachetest.Env) {
-			t.Helper()
-			ok(t, env.Admin.Do(context.Background(), words...).Err())
-		}
-	}
-	for name, tc := range map[string]struct {
-		ail, mend func(t *testing.T, env *securecachetest.Env)
-		works     []string
-		says      string
-	}{
-		"away": {
-			ail:  func(t *testing.T, env *securecachetest.Env) { t.Helper(); ok(t, env.Server.Kill()) },
-			mend: func(t *testing.T, env *securecachetest.Env) { t.Helper(); ok(t, env.Server.Restart(t.Context())) },
-		},
-		"slow": {
-			ail:  func(t *testing.T, env *securecachetest.Env) { t.Helper(); ok(t, env.Server.Pause()) },
-			mend: func(t *testing.T, env *securecachetest.Env) { t.Helper(); ok(t, env.Server.Resume()) },
-		},
-		"read-only": {
-			ail: admin("replicaof", "127.0.0.1", "1"), mend: admin("replicaof", "no", "one"), says: "READONLY",
-		},
-		"out of memory": {
-			ail: admin("config", "set", "maxmemory", "1"), mend: admin("config", "set", "maxmemory", "0"),
-			works: []string{"Extend", "Release"}, says: "OOM",
-		},
-		"not permitted": {
-			ail: admin("acl", "setuser", "app", "-evalsha"), mend: admin("acl", "setuser", "app", "+evalsha"), says: "NOPERM",
-		},
-		"busy": {ail: busy, mend: admin("script", "kill"), says: "BUSY"},
-	} {
+	works := map[string][]string{"out of memory": {"Extend", "Release"}}
+	for name, ill := range servertest.Ills {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env, l := start(t, nil, securecachetest.WithPersistence())
-			realServer(t, env)
+			servertest.Real(t, env.Server)
 			held := try(t, l, "job", time.Minute)
 			all := operations(l, held)
-			tc.ail(t, env)
-			degrade(t, all, tc.says, tc.works...)
-			tc.mend(t, env)
+			patient := servertest.Patient{Server: env.Server, Admin: env.Admin, App: env.Client.Options().Username}
+			ok(t, ill.Ail(t.Context(), patient))
+			degrade(t, all, ill.Says, works[name]...)
+			ok(t, ill.Mend(t.Context(), patient))
 			// The release is asked for again, and whoever waits gets the lock.
-			until(t, "the release", func() bool { return held.Release(t.Context()) == nil })
+			servertest.Eventually(t, "the release", func() bool { return held.Release(t.Context()) == nil })
 			got := returns(t, "the lock", obtain(t.Context(), l, "job", time.Minute))
 			ok(t, got.err)
 			release(t, got.held)
@@ -107,36 +80,12 @@ func TestDegraded(t *testing.T) {
 	}
 }
 
-// busy has the server run a script without end.
-func busy(t *testing.T, env *securecachetest.Env) {
-	t.Helper()
-	ctx := context.Background()
-	ok(t, env.Admin.ConfigSet(ctx, "lua-time-limit", "20").Err())
-	o := *env.Admin.Options()
-	o.ReadTimeout = time.Minute
-	loop := redis.NewClient(&o)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = loop.Eval(ctx, "while true do end", nil).Err() // ends when it is killed
-	}()
-	t.Cleanup(func() { _ = env.Admin.ScriptKill(ctx).Err(); <-done; _ = loop.Close() })
-	until(t, "the server is busy", func() bool {
-		err := env.Admin.Ping(ctx).Err()
-		return err != nil && strings.HasPrefix(err.Error(), "BUSY")
-	})
-}
-
 // TestServerSays has the server answer each command with an error of its own.
 func TestServerSays(t *testing.T) {
 	if fips140.Enforced() {
 		t.Skip("miniredis needs SHA-1 for SCRIPT LOAD, which FIPS 140-only mode does not have")
 	}
-	for name, text := range map[string]string{
-		"loading":       "LOADING Redis is loading the dataset in memory",
-		"master down":   "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-		"misconfigured": "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
-	} {
+	for name, text := range servertest.Replies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			mini := miniredis.RunT(t)
@@ -163,7 +112,7 @@ func TestHeldWhileTheServerIsAway(t *testing.T) {
 	t.Run("too long", func(t *testing.T) {
 		t.Parallel()
 		env, l := start(t, nil)
-		realServer(t, env)
+		servertest.Real(t, env.Server)
 		const ttl = 900 * time.Millisecond
 		held := try(t, l, "job", ttl)
 		ok(t, env.Server.Kill())
@@ -179,12 +128,12 @@ func TestHeldWhileTheServerIsAway(t *testing.T) {
 	t.Run("for a while", func(t *testing.T) {
 		t.Parallel()
 		env, l := start(t, nil, securecachetest.WithPersistence())
-		realServer(t, env)
+		servertest.Real(t, env.Server)
 		held := try(t, l, "job", 5*time.Second)
 		before := held.Until()
 		ok(t, env.Server.Kill())
 		ok(t, env.Server.Restart(t.Context()))
-		until(t, "the lock is extended", func() bool { return held.Until().After(before) })
+		servertest.Eventually(t, "the lock is extended", func() bool { return held.Until().After(before) })
 		if err := held.Context().Err(); err != nil {
 			t.Error(context.Cause(held.Context()))
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache/lock"
 )
 
@@ -35,7 +36,7 @@ func TestFencesRiseWhateverIsLost(t *testing.T) {
 func TestFencesThatCannotBe(t *testing.T) {
 	now := time.Now()
 	env, l := start(t, &lock.Options{Now: func() time.Time { return now }})
-	realServer(t, env) // the embedded one's Lua reads such numbers otherwise
+	servertest.Real(t, env.Server) // the embedded one's Lua reads such numbers otherwise
 	first := try(t, l, "job", time.Minute)
 	release(t, first)
 	key := first.Key().String()
@@ -63,7 +64,7 @@ func TestFencesThatCannotBe(t *testing.T) {
 				release(t, held)
 				return
 			}
-			until(t, "the lock is given back", func() bool { return env.Admin.PTTL(t.Context(), key).Val() <= 24*time.Hour })
+			servertest.Eventually(t, "the lock is given back", func() bool { return env.Admin.PTTL(t.Context(), key).Val() <= 24*time.Hour })
 		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/securecache/securecache-go/codec"
 	"github.com/securecache/securecache-go/internal/server/faults"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/scripts/lua"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/lock"
@@ -99,7 +100,7 @@ func (h *history) now() time.Duration { return time.Since(h.began) }
 
 func record(t *testing.T, seed uint64, troubles int) *history {
 	env := securecachetest.Start(t, securecachetest.WithPersistence())
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	h := &history{began: time.Now(), rich: make(chan struct{})}
 	storm := &faults.Storm{
 		Server: env.Server, Admin: env.Admin.Options(), Rand: faults.Rand(seed, clients), Began: h.began,

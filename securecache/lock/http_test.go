@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache/lock"
 )
 
@@ -113,7 +114,7 @@ func TestMiddlewareEndsARequestWhoseLockIsLost(t *testing.T) {
 
 func TestMiddlewareWithoutServer(t *testing.T) {
 	env, l := start(t, nil)
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	h := newSlow()
 	close(h.leave)
 	closed := guarded(t, l, nil, h)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/lock"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -202,7 +203,7 @@ func TestExtendsByItself(t *testing.T) {
 		const ttl = 1500 * time.Millisecond
 		held := try(t, l, "job", ttl)
 		first := held.Until()
-		until(t, "the lock outlives its TTL", func() bool {
+		servertest.Eventually(t, "the lock outlives its TTL", func() bool {
 			if held.Context().Err() != nil {
 				t.Fatal(context.Cause(held.Context()))
 			}

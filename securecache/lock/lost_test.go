@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/internal/server/lossy"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/lock"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -40,7 +41,7 @@ const all = 1 << 30
 
 func TestALostReplyIsAskedForAgain(t *testing.T) {
 	env, direct := start(t, nil)
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	l, lose := losing(t, env)
 	ctx := t.Context()
 
@@ -68,7 +69,7 @@ func TestALostReplyIsAskedForAgain(t *testing.T) {
 // again: nobody can tell what became of it.
 func TestAReleaseThatLostItsReply(t *testing.T) {
 	env, direct := start(t, nil)
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	l, lose := losing(t, env)
 	held := try(t, l, "job", time.Minute)
 	next := obtain(t.Context(), direct, "job", time.Minute)
@@ -88,7 +89,7 @@ func TestAReleaseThatLostItsReply(t *testing.T) {
 // lock does not stay behind.
 func TestNoReplyAtAll(t *testing.T) {
 	env, direct := start(t, nil)
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	l, lose := losing(t, env)
 	release(t, try(t, l, "job", time.Minute)) // so that a connection stands
 
@@ -119,7 +120,7 @@ func TestNoReplyAtAll(t *testing.T) {
 	}
 	lose(0)
 	// It may be asked again, and has the true answer once there is a connection.
-	until(t, "the release is answered", func() bool {
+	servertest.Eventually(t, "the release is answered", func() bool {
 		err := held.Release(t.Context())
 		if errors.Is(err, lock.ErrLost) {
 			t.Fatal(err)
@@ -131,7 +132,7 @@ func TestNoReplyAtAll(t *testing.T) {
 // TestDeadlines holds the server still and asks with a deadline.
 func TestDeadlines(t *testing.T) {
 	faces(t, func(t *testing.T, env *securecachetest.Env, l *lock.Locker) {
-		realServer(t, env)
+		servertest.Real(t, env.Server)
 		const deadline = 250 * time.Millisecond
 		held := try(t, l, "job", time.Minute)
 		ok(t, env.Server.Pause())

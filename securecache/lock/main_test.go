@@ -1,12 +1,8 @@
 package lock_test
 
 import (
-	"context"
-	"fmt"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
@@ -16,13 +12,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(silent{}) // a subscription whose server is away says so many times a second
 	servertest.Main(m)
 }
-
-type silent struct{}
-
-func (silent) Printf(context.Context, string, ...any) {}
 
 // start returns a server with all that belongs to it and a locker on it.
 func start(t testing.TB, o *lock.Options, opts ...securecachetest.Option) (*securecachetest.Env, *lock.Locker) {
@@ -53,14 +44,6 @@ func faces(t *testing.T, run func(t *testing.T, env *securecachetest.Env, l *loc
 	}
 }
 
-// realServer skips what the embedded server cannot show.
-func realServer(t testing.TB, env *securecachetest.Env) {
-	t.Helper()
-	if lacks := env.Server.Lacks(); lacks != nil {
-		t.Skipf("%s is no server that this can be shown on: %s", env.Server.Name(), lacks[0])
-	}
-}
-
 func ok(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -78,22 +61,6 @@ func try(t testing.TB, l *lock.Locker, name string, ttl time.Duration) *lock.Loc
 func release(t testing.TB, held *lock.Lock) {
 	t.Helper()
 	ok(t, held.Release(t.Context()))
-}
-
-// until waits for a condition of another process or of the server's.
-func until(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			t.Fatal(fmt.Errorf("%s: %w", what, ctx.Err()))
-		case <-tick.C:
-		}
-	}
 }
 
 // returns waits for what a goroutine answers, and fails where it hangs.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache/lock"
 	"github.com/securecache/securecache-go/securecachetest"
 )
@@ -54,14 +55,14 @@ func subscribers(t testing.TB, env *securecachetest.Env) int {
 func listening(t testing.TB, env *securecachetest.Env, held *lock.Lock, lockers int64) {
 	t.Helper()
 	channel := held.Key().String()
-	until(t, "the waiters listen", func() bool {
+	servertest.Eventually(t, "the waiters listen", func() bool {
 		return env.Admin.PubSubNumSub(t.Context(), channel).Val()[channel] == lockers
 	})
 }
 
 func TestObtainWaitsForTheRelease(t *testing.T) {
 	faces(t, func(t *testing.T, env *securecachetest.Env, l *lock.Locker) {
-		realServer(t, env)
+		servertest.Real(t, env.Server)
 		held := try(t, l, "job", time.Hour)
 		waiting := obtain(t.Context(), l, "job", time.Minute)
 		listening(t, env, held, 1)
@@ -117,7 +118,7 @@ func TestObtainGivesUpWithItsContext(t *testing.T) {
 // stand in nobody's way.
 func TestFirstComeFirstServed(t *testing.T) {
 	env, l := start(t, nil)
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	held := try(t, l, "job", time.Minute)
 	const waiters = 8
 	var order []int
@@ -139,14 +140,14 @@ func TestFirstComeFirstServed(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		until(t, "one more in line", func() bool { return lock.Waiting(l) == joined+1 })
+		servertest.Eventually(t, "one more in line", func() bool { return lock.Waiting(l) == joined+1 })
 		if i%3 == 0 {
 			defer giveUp()
 			if i == 0 { // the first of all: the next has to take its place
 				listening(t, env, held, 1)
 			}
 			giveUp()
-			until(t, "one less in line", func() bool { return lock.Waiting(l) == joined })
+			servertest.Eventually(t, "one less in line", func() bool { return lock.Waiting(l) == joined })
 		} else {
 			t.Cleanup(giveUp)
 		}
@@ -162,7 +163,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 func TestNobodyPolls(t *testing.T) {
 	t.Parallel()
 	env, l := start(t, &lock.Options{Fixed: true})
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	const names, each = 8, 16
 	var held []*lock.Lock
 	for i := range names {
@@ -174,7 +175,7 @@ func TestNobodyPolls(t *testing.T) {
 	for i := range names * each {
 		waiting = append(waiting, obtain(ctx, l, fmt.Sprint("job ", i%names), time.Minute))
 	}
-	until(t, "all wait", func() bool { return lock.Waiting(l) == names*each })
+	servertest.Eventually(t, "all wait", func() bool { return lock.Waiting(l) == names*each })
 	for _, h := range held {
 		listening(t, env, h, 1)
 	}
@@ -209,7 +210,7 @@ func TestNobodyPolls(t *testing.T) {
 // up.
 func quiet(t *testing.T, env *securecachetest.Env) int {
 	last, since := asked(t, env), time.Now()
-	until(t, "nobody asks", func() bool {
+	servertest.Eventually(t, "nobody asks", func() bool {
 		if now := asked(t, env); now != last {
 			last, since = now, time.Now()
 		}
@@ -242,7 +243,7 @@ func firstOf(waiting []<-chan outcome, names int) <-chan outcome {
 func TestWokenAfterACutSubscription(t *testing.T) {
 	t.Parallel()
 	env, l := start(t, nil)
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	held := try(t, l, "job", time.Hour)
 	waiting := obtain(t.Context(), l, "job", time.Minute)
 	listening(t, env, held, 1)
@@ -260,7 +261,7 @@ func TestWokenAfterACutSubscription(t *testing.T) {
 func TestWaitsWithoutSubscription(t *testing.T) {
 	t.Parallel()
 	env, l := start(t, &lock.Options{Fixed: true})
-	realServer(t, env)
+	servertest.Real(t, env.Server)
 	ok(t, env.Admin.Do(t.Context(), "acl", "setuser", env.Client.Options().Username, "-subscribe").Err())
 	held := try(t, l, "job", 500*time.Millisecond)
 	got := returns(t, "the lock", obtain(t.Context(), l, "job", time.Minute))
@@ -277,7 +278,7 @@ func TestClose(t *testing.T) {
 	ok(t, err)
 	held := try(t, l, "job", time.Minute)
 	waiting := obtain(t.Context(), l, "job", time.Minute)
-	until(t, "somebody waits", func() bool { return lock.Waiting(l) == 1 })
+	servertest.Eventually(t, "somebody waits", func() bool { return lock.Waiting(l) == 1 })
 	ok(t, l.Close())
 	if got := returns(t, "the waiter", waiting); !errors.Is(got.err, lock.ErrClosed) || !errors.Is(got.err, lock.ErrNotObtained) {
 		t.Errorf("the waiter: %v", got.err)

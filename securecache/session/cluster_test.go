@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/session"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -87,7 +88,7 @@ func TestCluster(t *testing.T) {
 		ok(t, env.Admin.Do(ctx, "wait", 1, 1000).Err())
 		ok(t, master.Kill())
 		ok(t, env.AwaitTakeover(ctx, master))
-		ok(t, until(ctx, "the client finds the new master", func() bool {
+		ok(t, servertest.Until(ctx, "the client finds the new master", func() bool {
 			_, err := s.Get(ctx, token)
 			return err == nil || errors.Is(err, securecache.ErrMiss) // the replica may have lagged
 		}))
@@ -136,14 +137,14 @@ func reshard(t *testing.T, env *securecachetest.Cluster) {
 		})
 	}
 	moves := 2
-	if long() {
+	if servertest.Long() {
 		moves = 10
 	}
 	for range moves {
 		was := done.Load()
 		_, err := env.MoveSlot(ctx, indexOf(t, env.Cache, "alice"), func() {
 			began := done.Load()
-			ok(t, until(ctx, "the slot is used", func() bool { return done.Load() >= began+2 }))
+			ok(t, servertest.Until(ctx, "the slot is used", func() bool { return done.Load() >= began+2 }))
 		})
 		ok(t, err)
 		if done.Load() == was {
@@ -209,7 +210,7 @@ func TestSentinel(t *testing.T) {
 	ok(t, env.AwaitTakeover(ctx, master))
 	s, err := session.New(env.Cache, codec.JSON[cart](), nil)
 	ok(t, err)
-	ok(t, until(ctx, "the client finds the new master", func() bool {
+	ok(t, servertest.Until(ctx, "the client finds the new master", func() bool {
 		_, err := s.Create(ctx, "alice", cart{})
 		return err == nil
 	}))

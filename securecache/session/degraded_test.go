@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/session"
@@ -99,56 +100,17 @@ func operations(t *testing.T, b *bed) map[string]func(context.Context) error {
 func TestDegraded(t *testing.T) {
 	reads := []string{"get", "list", "find"}
 	ends := []string{"destroy", "destroyall", "revoke", "delete"}
-	for name, tc := range map[string]struct {
-		works      []string
-		ail, mend  func(b *bed) error
-		persistent bool
-	}{
-		"away": {
-			ail:        func(b *bed) error { return b.env.Server.Kill() },
-			mend:       func(b *bed) error { return b.env.Server.Restart(context.Background()) },
-			persistent: true,
-		},
-		"slow": {
-			ail:  func(b *bed) error { return b.env.Server.Pause() },
-			mend: func(b *bed) error { return b.env.Server.Resume() },
-		},
-		"busy": {
-			ail:  occupy,
-			mend: func(b *bed) error { return b.admin.ScriptKill(context.Background()).Err() },
-		},
-		"read-only": {
-			works: reads,
-			ail: func(b *bed) error {
-				// A replica of nobody's: it serves what it has, and takes no writes.
-				return b.admin.Do(context.Background(), "replicaof", "127.0.0.1", "1").Err()
-			},
-			mend: func(b *bed) error { return b.admin.Do(context.Background(), "replicaof", "no", "one").Err() },
-		},
-		"out of memory": {
-			works: append(reads, ends...),
-			ail:   func(b *bed) error { return b.admin.ConfigSet(context.Background(), "maxmemory", "1").Err() },
-			mend:  func(b *bed) error { return b.admin.ConfigSet(context.Background(), "maxmemory", "0").Err() },
-		},
-	} {
+	fine := map[string][]string{"read-only": reads, "out of memory": append(ends, reads...)}
+	for name, ill := range servertest.Ills {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			opts := []securecachetest.Option{}
-			if tc.persistent {
-				opts = append(opts, securecachetest.WithPersistence())
-			}
-			b := onServer(t, opts...)
-			realServer(t, b.env)
+			b := onServer(t, securecachetest.WithPersistence())
+			servertest.Real(t, b.env.Server)
+			patient := servertest.Patient{Server: b.env.Server, Admin: b.env.Admin, App: b.env.Client.Options().Username}
 			all := operations(t, b)
-			ok(t, tc.ail(b))
-			mended := false
-			defer func() {
-				if !mended {
-					_ = tc.mend(b)
-				}
-			}()
+			ok(t, ill.Ail(t.Context(), patient))
 			works := make(map[string]bool)
-			for _, op := range tc.works {
+			for _, op := range fine[name] {
 				works[op] = true
 			}
 			for op, do := range all {
@@ -168,35 +130,17 @@ func TestDegraded(t *testing.T) {
 					t.Errorf("%s: an answer without one: %v", op, err)
 				}
 			}
-			ok(t, tc.mend(b))
-			mended = true
+			ok(t, ill.Mend(t.Context(), patient))
 			ctx, cancel := context.WithTimeout(t.Context(), slack)
 			defer cancel()
 			for op, do := range operationsLeft(all, works) {
 				var err error
-				if until(ctx, op, func() bool { err = do(ctx); return harmless(err) }) != nil {
+				if servertest.Until(ctx, op, func() bool { err = do(ctx); return harmless(err) }) != nil {
 					t.Errorf("%s: %v once it is well again", op, err)
 				}
 			}
 		})
 	}
-}
-
-// occupy has a script of an operator's keep the server from serving.
-func occupy(b *bed) error {
-	ctx, cancel := context.WithTimeout(context.Background(), slack)
-	defer cancel()
-	if err := b.admin.ConfigSet(ctx, "lua-time-limit", "10").Err(); err != nil {
-		return err
-	}
-	o := *b.env.Admin.Options()
-	o.MaxRetries, o.ReadTimeout = -1, -1
-	loop := redis.NewClient(&o)
-	go func() {
-		defer loop.Close()
-		_ = loop.Do(context.Background(), "eval", "while true do end", 0).Err() // until it is killed
-	}()
-	return until(ctx, "the server is busy", func() bool { return redis.HasErrorPrefix(b.admin.Ping(ctx).Err(), "BUSY") })
 }
 
 // operationsLeft are those that have not been done.
@@ -218,12 +162,7 @@ func harmless(err error) bool {
 
 // TestServerSays has the server answer each command with an error of its own.
 func TestServerSays(t *testing.T) {
-	for name, text := range map[string]string{
-		"loading":       "LOADING Redis is loading the dataset in memory",
-		"busy":          "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-		"master down":   "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-		"misconfigured": "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
-	} {
+	for name, text := range servertest.Replies {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := onMini(t)
@@ -343,7 +282,7 @@ func TestStaleKeyring(t *testing.T) {
 	store.away.Store(true)
 	ctx, cancel := context.WithTimeout(t.Context(), slack)
 	defer cancel()
-	ok(t, until(ctx, "the keyring is stale", func() bool { return k.Status().Stale }))
+	ok(t, servertest.Until(ctx, "the keyring is stale", func() bool { return k.Status().Stale }))
 	_, err = s.Get(t.Context(), token)
 	is(t, "get", err, keys.ErrStale)
 	_, err = s.Create(t.Context(), "alice", cart{})

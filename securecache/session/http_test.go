@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/session"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -240,7 +241,7 @@ func TestRefusedVisit(t *testing.T) {
 
 func TestFailure(t *testing.T) {
 	b := onServer(t)
-	realServer(t, b.env)
+	servertest.Real(t, b.env.Server)
 	s := b.store(t, nil)
 	own := b.store(t, &session.Options{OnFailure: func(w http.ResponseWriter, r *http.Request, err error) {
 		if err == nil {

@@ -1,11 +1,8 @@
 package session_test
 
 import (
-	"context"
 	"crypto/fips140"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,13 +21,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(quiet{}) // what matters of it comes back as an error
 	servertest.Main(m)
 }
-
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
 
 // cart is what the sessions of these tests hold.
 type cart struct {
@@ -60,7 +52,7 @@ type bed struct {
 	admin redis.UniversalClient
 	cache *securecache.Cache
 	keys  *keys.Keyring
-	clock *clock // nil: the system's
+	clock *servertest.Clock // nil: the system's
 	env   *securecachetest.Env
 	mini  *miniredis.Miniredis
 }
@@ -82,8 +74,8 @@ func onServer(t *testing.T, opts ...securecachetest.Option) *bed {
 // withClock gives the cache a clock that the test moves. The server's stays.
 func (b *bed) withClock(t *testing.T) *bed {
 	t.Helper()
-	b.clock = &clock{at: time.Now().Truncate(time.Millisecond)}
-	c, err := securecache.New(b.rdb, b.keys, &securecache.Options{Codec: codec.Options{Now: b.clock.now}})
+	b.clock = servertest.NewClock(time.Now().Truncate(time.Millisecond))
+	c, err := securecache.New(b.rdb, b.keys, &securecache.Options{Codec: codec.Options{Now: b.clock.Now}})
 	ok(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	b.cache = c
@@ -105,7 +97,7 @@ func onMini(t *testing.T) *bed {
 	ok(t, err)
 	t.Cleanup(func() { _ = k.Close() })
 	b := (&bed{rdb: rdb, admin: rdb, keys: k, mini: mini}).withClock(t)
-	mini.SetTime(b.clock.now())
+	mini.SetTime(b.clock.Now())
 	mini.ClockTTL(true)
 	return b
 }
@@ -118,28 +110,10 @@ func everywhere(t *testing.T, run func(t *testing.T, b *bed)) {
 
 // pass lets time go by for the cache and the embedded server.
 func (b *bed) pass(d time.Duration) {
-	b.clock.advance(d)
+	b.clock.Advance(d)
 	if b.mini != nil {
-		b.mini.SetTime(b.clock.now())
+		b.mini.SetTime(b.clock.Now())
 	}
-}
-
-// clock is a wall clock that tests move.
-type clock struct {
-	mu sync.Mutex
-	at time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.at
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = c.at.Add(d)
 }
 
 // names returns the Redis keys of a kind.
@@ -225,29 +199,4 @@ func (r *refusals) take() int {
 	n := r.n
 	r.n = 0
 	return n
-}
-
-// long reports whether the long tests are wanted.
-func long() bool { return os.Getenv("SECURECACHE_LONG") != "" }
-
-// realServer skips what the embedded server cannot show.
-func realServer(t *testing.T, env *securecachetest.Env) {
-	t.Helper()
-	if lacks := env.Server.Lacks(); lacks != nil {
-		t.Skipf("%s is no server that this can be shown on: %s", env.Server.Name(), lacks[0])
-	}
-}
-
-// until polls a condition of the server's.
-func until(ctx context.Context, what string, done func() bool) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", what, ctx.Err())
-		case <-tick.C:
-		}
-	}
-	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/session"
 )
@@ -32,7 +33,7 @@ func seed(t *testing.T) uint64 {
 // writing it. Once both have returned it is gone, whoever was first.
 func TestLogoutBeatsUpdate(t *testing.T) {
 	tries := 1000
-	if long() {
+	if servertest.Long() {
 		tries = 10_000
 	}
 	b := onServer(t)
@@ -117,7 +118,7 @@ type born struct {
 // what raced is one or the other: the token and the index always agree.
 func TestDestroyAllRacesCreate(t *testing.T) {
 	rounds := 20
-	if long() {
+	if servertest.Long() {
 		rounds = 200
 	}
 	b := onServer(t)

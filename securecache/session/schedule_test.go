@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/expiry"
@@ -162,7 +163,7 @@ func TestEndedIsAnnounced(t *testing.T) {
 	mu.Unlock()
 	waiting, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	ok(t, until(waiting, "the last one ends", func() bool { mu.Lock(); defer mu.Unlock(); return len(got) == 3 }))
+	ok(t, servertest.Until(waiting, "the last one ends", func() bool { mu.Lock(); defer mu.Unlock(); return len(got) == 3 }))
 	gone(t, s, used)
 	if due := b.due(t); len(due) != 0 {
 		t.Errorf("due are %v", due)

@@ -12,6 +12,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/session"
 )
@@ -52,7 +53,7 @@ func finds(t *testing.T, s *session.SCS, token, data string) {
 func TestSCSStore(t *testing.T) {
 	everywhere(t, func(t *testing.T, b *bed) {
 		s, ctx := b.scs(t), t.Context()
-		at := func(d time.Duration) time.Time { return b.clock.now().Add(d) }
+		at := func(d time.Duration) time.Time { return b.clock.Now().Add(d) }
 
 		finds(t, s, "token", "") // missing
 		finds(t, s, "", "")
@@ -112,7 +113,7 @@ func TestSCSTombstone(t *testing.T) {
 	b := onMini(t)
 	s, ctx := b.scs(t), t.Context()
 	commit := func() error {
-		return s.CommitCtx(ctx, "token", []byte("data"), b.clock.now().Add(time.Hour))
+		return s.CommitCtx(ctx, "token", []byte("data"), b.clock.Now().Add(time.Hour))
 	}
 	ok(t, commit())
 	ok(t, s.DeleteCtx(ctx, "token"))
@@ -161,7 +162,7 @@ func TestSCSRefuses(t *testing.T) {
 // TestSCSLogoutBeatsCommit races a delete against commits that know of none.
 func TestSCSLogoutBeatsCommit(t *testing.T) {
 	tries := 300
-	if long() {
+	if servertest.Long() {
 		tries = 10_000
 	}
 	b := onServer(t)
@@ -200,7 +201,7 @@ func TestSCSLogoutBeatsCommit(t *testing.T) {
 // TestSCSAway tells a store that gives no answer from one that has nothing.
 func TestSCSAway(t *testing.T) {
 	b := onServer(t)
-	realServer(t, b.env)
+	servertest.Real(t, b.env.Server)
 	s := b.scs(t)
 	ok(t, s.CommitCtx(t.Context(), "token", []byte("data"), time.Now().Add(time.Hour)))
 	ok(t, b.env.Server.Pause())

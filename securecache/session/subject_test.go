@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/session"
 )
@@ -99,7 +100,7 @@ func TestRevokeBefore(t *testing.T) {
 	first := create(t, s, "alice", "first")
 	b.pass(time.Minute)
 	second := create(t, s, "alice", "second")
-	cut := b.clock.now()
+	cut := b.clock.Now()
 	b.pass(time.Minute)
 	got := holds(t, s, first, "first") // what is written later does not make it younger
 	got.Value.Note = "rewritten"
@@ -180,7 +181,7 @@ func TestForeignIndex(t *testing.T) {
 func TestManySessions(t *testing.T) {
 	b := onServer(t)
 	n := 300
-	if long() {
+	if servertest.Long() {
 		n = 10_000
 	}
 	s := b.store(t, &session.Options{Idle: time.Hour})

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache/session"
 )
 
@@ -23,12 +24,12 @@ const (
 func TestADay(t *testing.T) {
 	b := onMini(t)
 	s := b.store(t, &session.Options{Idle: idle, Absolute: absolute})
-	began := b.clock.now()
+	began := b.clock.Now()
 	token := create(t, s, "alice", "one")
 	steps := []time.Duration{20 * time.Minute, time.Second, 26 * time.Minute, 4 * time.Minute, time.Minute}
 	for i := 0; ; i++ {
 		step := steps[i%len(steps)]
-		if b.clock.now().Add(step).Sub(began) >= absolute {
+		if b.clock.Now().Add(step).Sub(began) >= absolute {
 			break
 		}
 		b.pass(step)
@@ -37,7 +38,7 @@ func TestADay(t *testing.T) {
 			ok(t, s.Update(t.Context(), got))
 		}
 	}
-	b.pass(absolute - b.clock.now().Sub(began) - time.Millisecond)
+	b.pass(absolute - b.clock.Now().Sub(began) - time.Millisecond)
 	holds(t, s, token, "one")
 	listed(t, s, "alice", "one")
 	b.pass(time.Millisecond)
@@ -112,14 +113,14 @@ func TestKeptAlive(t *testing.T) {
 				listed(t, s, "alice", "")
 			}
 			ok(t, b.admin.FlushDB(t.Context()).Err())
-			began := b.clock.now()
+			began := b.clock.Now()
 			token := create(t, s, "alice", "one")
-			for b.clock.now().Sub(began) < absolute-idle {
+			for b.clock.Now().Sub(began) < absolute-idle {
 				b.pass(idle / 2)
 				holds(t, s, token, "one")
 				keep(t, b)
 			}
-			b.pass(absolute - b.clock.now().Sub(began) - time.Millisecond)
+			b.pass(absolute - b.clock.Now().Sub(began) - time.Millisecond)
 			listed(t, s, "alice", "one") // a use would give it the TTL of a millisecond that is left
 			b.pass(time.Millisecond)
 			gone(t, s, token)
@@ -214,7 +215,7 @@ func TestHotPath(t *testing.T) {
 	if gets, scripts := count.take(); gets != 2 || scripts != 1 {
 		t.Errorf("%d GETs, %d scripts, want 2 and 1", gets, scripts)
 	}
-	b.clock.advance(-time.Hour) // a clock set back
+	b.clock.Advance(-time.Hour) // a clock set back
 	holds(t, s, token, "one")
 	if _, scripts := count.take(); scripts != 1 {
 		t.Errorf("%d scripts, want 1", scripts)
@@ -227,7 +228,7 @@ func TestReSeal(t *testing.T) {
 	b := onMini(t)
 	s := b.store(t, &session.Options{Idle: idle, Absolute: 100 * time.Minute})
 	token := create(t, s, "alice", "one")
-	began := b.clock.now()
+	began := b.clock.Now()
 	expires := func() time.Duration {
 		header, err := codec.ParseHeader([]byte(b.admin.Get(t.Context(), b.only(t, codec.KindSession)).Val()))
 		ok(t, err)
@@ -237,7 +238,7 @@ func TestReSeal(t *testing.T) {
 		{0, 60 * time.Minute}, {25 * time.Minute, 60 * time.Minute}, {30 * time.Minute, 60 * time.Minute}, {34 * time.Minute, 94 * time.Minute},
 		{60 * time.Minute, 94 * time.Minute}, {64*time.Minute + time.Second, 100 * time.Minute}, {75 * time.Minute, 100 * time.Minute}, {99 * time.Minute, 100 * time.Minute},
 	} {
-		b.pass(step.at - b.clock.now().Sub(began))
+		b.pass(step.at - b.clock.Now().Sub(began))
 		got := holds(t, s, token, "one")
 		if has := expires(); has != step.want {
 			t.Errorf("at %v the record ends at %v, want %v", step.at, has, step.want)
@@ -290,7 +291,7 @@ func (b before) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 // served, and the failure is told.
 func TestRenewalThatFails(t *testing.T) {
 	b := onServer(t)
-	realServer(t, b.env)
+	servertest.Real(t, b.env.Server)
 	b = b.withClock(t)
 	var mu sync.Mutex
 	var told []error

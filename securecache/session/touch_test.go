@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/session"
 )
@@ -20,7 +21,7 @@ import (
 func TestTouchKeepsAlive(t *testing.T) {
 	b := onMini(t)
 	s := b.store(t, &session.Options{Idle: idle, Absolute: absolute})
-	began := b.clock.now()
+	began := b.clock.Now()
 	var tokens []string
 	for i := range 10 {
 		tokens = append(tokens, create(t, s, fmt.Sprintf("subject %d", i%7), "one"))
@@ -30,16 +31,16 @@ func TestTouchKeepsAlive(t *testing.T) {
 		t.Helper()
 		for _, err := range s.Touch(t.Context(), tokens) {
 			if !errors.Is(err, want) {
-				t.Fatalf("after %v: %v, want %v", b.clock.now().Sub(began), err, want)
+				t.Fatalf("after %v: %v, want %v", b.clock.Now().Sub(began), err, want)
 			}
 		}
 	}
-	for b.clock.now().Sub(began) < absolute-idle {
+	for b.clock.Now().Sub(began) < absolute-idle {
 		b.pass(idle - time.Millisecond)
 		touched(nil)
 	}
 	gone(t, s, left)
-	b.pass(absolute - b.clock.now().Sub(began) - time.Millisecond)
+	b.pass(absolute - b.clock.Now().Sub(began) - time.Millisecond)
 	touched(nil)
 	for _, token := range tokens {
 		if got := holds(t, s, token, "one"); !got.Created().Equal(began) || got.Ends().Sub(began) != absolute {
@@ -156,7 +157,7 @@ func TestTouchAnnounces(t *testing.T) {
 // comes back.
 func TestTouchAgainstLogout(t *testing.T) {
 	rounds := 30
-	if long() {
+	if servertest.Long() {
 		rounds = 300
 	}
 	b := onServer(t)

@@ -7,8 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/token"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -136,79 +135,25 @@ func (w *ward) mends(t *testing.T) {
 }
 
 func TestDegraded(t *testing.T) {
-	admin := func(words ...any) func(*testing.T, *securecachetest.Env) error {
-		return func(t *testing.T, env *securecachetest.Env) error {
-			return env.Admin.Do(context.Background(), words...).Err()
-		}
-	}
-	for name, tc := range map[string]struct {
-		ward
-		ail, mend func(*testing.T, *securecachetest.Env) error
-	}{
-		"away": {
-			ail:  func(t *testing.T, env *securecachetest.Env) error { return env.Server.Kill() },
-			mend: func(t *testing.T, env *securecachetest.Env) error { return env.Server.Restart(t.Context()) },
-		},
-		"slow": {
-			ail:  func(t *testing.T, env *securecachetest.Env) error { return env.Server.Pause() },
-			mend: func(t *testing.T, env *securecachetest.Env) error { return env.Server.Resume() },
-		},
-		"read-only": {
-			ward: ward{says: "READONLY", reads: true},
-			ail:  admin("replicaof", "127.0.0.1", "1"), mend: admin("replicaof", "no", "one"),
-		},
-		"out of memory": {
-			ward: ward{says: "OOM", reads: true, spends: true},
-			ail:  admin("config", "set", "maxmemory", "1"), mend: admin("config", "set", "maxmemory", "0"),
-		},
-		"not permitted": {
-			ward: ward{says: "NOPERM"},
-			ail:  admin("acl", "setuser", "app", "-evalsha", "-get"), mend: admin("acl", "setuser", "app", "+evalsha", "+get"),
-		},
-		"busy": {ward: ward{says: "BUSY"}, ail: busy, mend: admin("script", "kill")},
-	} {
+	wards := map[string]ward{"read-only": {reads: true}, "out of memory": {reads: true, spends: true}}
+	for name, ill := range servertest.Ills {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := securecachetest.Start(t, securecachetest.WithPersistence())
-			if lacks := env.Server.Lacks(); lacks != nil {
-				t.Skipf("%s is no server that this can be shown on: %s", env.Server.Name(), lacks[0])
-			}
-			w := tc.ward
+			servertest.Real(t, env.Server)
+			w := wards[name]
+			w.says = ill.Says
 			w.admit(t, env)
-			if err := tc.ail(t, env); err != nil {
+			patient := servertest.Patient{Server: env.Server, Admin: env.Admin, App: env.Client.Options().Username}
+			if err := ill.Ail(t.Context(), patient); err != nil {
 				t.Fatal(err)
 			}
 			w.checks(t)
 			w.writes(t)
-			if err := tc.mend(t, env); err != nil {
+			if err := ill.Mend(t.Context(), patient); err != nil {
 				t.Fatal(err)
 			}
 			w.mends(t)
 		})
-	}
-}
-
-// busy has the server run a script without end.
-func busy(t *testing.T, env *securecachetest.Env) error {
-	ctx := context.Background()
-	if err := env.Admin.ConfigSet(ctx, "lua-time-limit", "20").Err(); err != nil {
-		return err
-	}
-	o := *env.Admin.Options()
-	o.ReadTimeout = time.Minute
-	loop := redis.NewClient(&o)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = loop.Eval(ctx, "while true do end", nil).Err() // ends when it is killed
-	}()
-	t.Cleanup(func() { _ = env.Admin.ScriptKill(ctx).Err(); <-done; _ = loop.Close() })
-	for {
-		if err := env.Admin.Ping(ctx).Err(); err != nil && strings.HasPrefix(err.Error(), "BUSY") {
-			return nil
-		}
-		if err := t.Context().Err(); err != nil {
-			return err
-		}
 	}
 }

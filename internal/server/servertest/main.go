@@ -2,16 +2,27 @@ package servertest
 
 import (
 	"bytes"
+	"context"
 	"runtime"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 )
 
 // Main is the end of a TestMain: it runs the tests, and fails where they leave
 // goroutines behind.
-func Main(m *testing.M) { goleak.VerifyTestMain(settled{m}) }
+func Main(m *testing.M) {
+	redis.SetLogger(quiet{})
+	goleak.VerifyTestMain(settled{m})
+}
+
+// quiet drops what go-redis has to say of servers that are away: what matters of
+// it comes back as an error.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // settled is the tests with what ends by itself after them.
 type settled struct{ *testing.M }
