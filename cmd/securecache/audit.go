@@ -48,8 +48,9 @@ redis://HOST:PORT; everything else takes mutual TLS.
 with "node" and "subject" (a user, a CVE, a file) to narrow them.
 
 --host looks at the server's process and files too: its user, who may read its
-configuration, its users and its TLS key, and whether it serves the certificate
-that is in its file. That takes Linux, the same machine, and the rights to look:
+configuration, its users and its TLS key, whether it serves the certificate that
+is in its file, and which weaknesses the changelog of its Debian package says to
+have mended; from afar those are possible. That takes Linux, the same machine, and the rights to look:
 run it as the server's user or root. What cannot be seen is unknown.
 
 --fix makes the changes that a running server takes, after it has shown them and

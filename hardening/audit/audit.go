@@ -28,7 +28,8 @@ type Options struct {
 	// password.
 	Passwords []string
 	// Host has the server's process and files looked at as well, where this runs
-	// on its machine. It takes Linux, and rights to look at the files.
+	// on its machine, and what the changelog of its Debian package says to have
+	// mended. It takes Linux, and rights to look at the files.
 	Host bool
 	// Prefix is that of the records' keys; "" means "sc".
 	Prefix string
