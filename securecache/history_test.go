@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -24,23 +23,18 @@ import (
 // is killed, paused and cut off, and looks for an order in which a register with
 // compare-and-set would have answered as the server did.
 func TestReplaceHistories(t *testing.T) {
-	n, troubles := 1, 6
-	if os.Getenv("SECURECACHE_LONG") != "" {
-		n, troubles = 20, 8
+	troubles := 6
+	if servertest.Long() {
+		troubles = 8
 	}
-	seeds, err := faults.Seeds(n)
-	ok(t, err)
-	for _, seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			t.Logf("%s=%d replays this history", faults.SeedEnv, seed)
-			for name, steps := range recordReplacing(t, seed, troubles) {
-				if result := linearizable(steps); result != porcupine.Ok {
-					t.Errorf("%s: %s: %+v", name, result, steps)
-				}
+	faults.EachSeed(t, 1, 20, func(t *testing.T, seed uint64) {
+		t.Parallel()
+		for name, steps := range recordReplacing(t, seed, troubles) {
+			if result := linearizable(steps); result != porcupine.Ok {
+				t.Errorf("%s: %s: %+v", name, result, steps)
 			}
-		})
-	}
+		}
+	})
 }
 
 const (

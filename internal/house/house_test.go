@@ -28,7 +28,7 @@ var may = map[string][]string{
 	"hardening/audit":        {"codec", "github.com/redis/go-redis/v9"},
 	"securecachetest":        {"internal/server", "internal/server/", "securecache", "hardening", "keys", "codec", "scripts/lua", "github.com/redis/go-redis/v9"},
 	"internal/server":        {"internal/server/", "hardening", "github.com/redis/go-redis/v9", "github.com/alicebob/miniredis/v2", "go.uber.org/goleak", "golang.org/x/sys/"},
-	"internal/server/faults": {"github.com/Shopify/toxiproxy/v2", "github.com/rs/zerolog", "github.com/redis/go-redis/v9"},
+	"internal/server/faults": {"internal/server/servertest", "github.com/Shopify/toxiproxy/v2", "github.com/rs/zerolog", "github.com/redis/go-redis/v9"},
 	"internal/vaulttest":     {"github.com/hashicorp/vault/api"},
 }
 

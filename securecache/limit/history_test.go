@@ -3,7 +3,6 @@ package limit_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -24,19 +23,14 @@ import (
 // enough has happened, however long that takes on a busy machine.
 func TestHistories(t *testing.T) {
 	t.Parallel()
-	n, troubles := 2, 6
+	troubles := 6
 	if servertest.Long() {
-		n, troubles = 20, 8
+		troubles = 8
 	}
-	seeds, err := faults.Seeds(n)
-	ok(t, err)
-	for _, seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			t.Logf("%s=%d replays this history", faults.SeedEnv, seed)
-			record(t, seed, troubles).check(t)
-		})
-	}
+	faults.EachSeed(t, 2, 20, func(t *testing.T, seed uint64) {
+		t.Parallel()
+		record(t, seed, troubles).check(t)
+	})
 }
 
 const (

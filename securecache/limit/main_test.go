@@ -3,16 +3,13 @@ package limit_test
 import (
 	"crypto/fips140"
 	"errors"
-	"math/rand/v2"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/securecache/securecache-go/internal/server/faults"
 	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
@@ -112,22 +109,6 @@ func cacheAt(t testing.TB, addr string) *securecache.Cache {
 func (b *bed) pass(d time.Duration) {
 	b.clock.Advance(d)
 	b.mini.SetTime(b.clock.Now())
-}
-
-// eachSeed runs a test under each seed, named so that a failure shows it.
-func eachSeed(t *testing.T, inLong int, run func(t *testing.T, random *rand.Rand)) {
-	n := 1
-	if servertest.Long() {
-		n = inLong
-	}
-	seeds, err := faults.Seeds(n)
-	ok(t, err)
-	for _, seed := range seeds {
-		t.Run(faults.SeedEnv+"="+strconv.FormatUint(seed, 10), func(t *testing.T) {
-			t.Logf("replay with %s=%d", faults.SeedEnv, seed)
-			run(t, faults.Rand(seed, 0))
-		})
-	}
 }
 
 func isCost(err error) bool {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/internal/server/faults"
 	"github.com/securecache/securecache-go/securecache/limit"
 )
 
@@ -175,7 +176,8 @@ func TestAgainstModels(t *testing.T) {
 	for name, algorithm := range algorithms {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachSeed(t, 15, func(t *testing.T, random *rand.Rand) {
+			faults.EachSeed(t, 1, 15, func(t *testing.T, seed uint64) {
+				random := faults.Rand(seed, 0)
 				rate, tick := someRate(random, algorithm)
 				b := onMini(t)
 				b.pass(b.clock.Now().Truncate(tick).Sub(b.clock.Now())) // windows know whole milliseconds
@@ -233,7 +235,8 @@ func TestWaits(t *testing.T) {
 	for name, algorithm := range algorithms {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachSeed(t, 50, func(t *testing.T, random *rand.Rand) {
+			faults.EachSeed(t, 1, 50, func(t *testing.T, seed uint64) {
+				random := faults.Rand(seed, 0)
 				rate, tick := someRate(random, algorithm)
 				b := onMini(t)
 				b.pass(b.clock.Now().Truncate(tick).Sub(b.clock.Now()))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -27,19 +26,14 @@ import (
 // happened, however long that takes on a busy machine.
 func TestHistories(t *testing.T) {
 	t.Parallel()
-	n, troubles := 1, 6
-	if os.Getenv("SECURECACHE_LONG") != "" {
-		n, troubles = 20, 8
+	troubles := 6
+	if servertest.Long() {
+		troubles = 8
 	}
-	seeds, err := faults.Seeds(n)
-	ok(t, err)
-	for _, seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			t.Logf("%s=%d replays this history", faults.SeedEnv, seed)
-			record(t, seed, troubles).check(t)
-		})
-	}
+	faults.EachSeed(t, 1, 20, func(t *testing.T, seed uint64) {
+		t.Parallel()
+		record(t, seed, troubles).check(t)
+	})
 }
 
 const (

@@ -8,27 +8,38 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/securecache/securecache-go/internal/server/servertest"
 )
 
 // SeedEnv is the environment's variable that replays one seed.
 const SeedEnv = "SECURECACHE_SEED"
 
-// Seeds returns the environment's seed, or n new ones.
-func Seeds(n int) (list []uint64, err error) {
+// EachSeed runs a test under so many seeds, more in the long runs, each named so
+// that a failure says how to replay it; or under the environment's one alone.
+func EachSeed(t *testing.T, short, long int, run func(t *testing.T, seed uint64)) {
+	n := short
+	if servertest.Long() {
+		n = long
+	}
+	var seeds []uint64
+	for range n {
+		seeds = append(seeds, rand.Uint64())
+	}
 	if text := os.Getenv(SeedEnv); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("faults: %s: %w", SeedEnv, err)
+			t.Fatalf("%s: %v", SeedEnv, err)
 		}
-		return []uint64{seed}, nil
+		seeds = []uint64{seed}
 	}
-	for range n {
-		list = append(list, rand.Uint64())
+	for _, seed := range seeds {
+		t.Run(fmt.Sprintf("%s=%d", SeedEnv, seed), func(t *testing.T) { run(t, seed) })
 	}
-	return list, nil
 }
 
 // Rand returns what a seed has in store for one of its streams: each client has
