@@ -9,11 +9,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"github.com/securecache/securecache-go/hardening/audit"
-	"github.com/securecache/securecache-go/securecache"
 )
 
 // auditing is one call of the verb.
@@ -33,13 +31,18 @@ func newAuditCmd(a *app) *cobra.Command {
 		Short: "Check how a server is secured, and say what to type",
 		Long: `Check how a server is secured: how it is reached, who may do what, what TLS it
 speaks, which of its switches are open, its version, its memory, and a sample of
-its keys. Every node of a Cluster, and the master and replicas behind Sentinel,
-stand in one report. Without --fix, nothing is changed.
+its keys. Every node of a Cluster, and a master with its replicas and all of its
+Sentinels, stand in one report. Without --fix, nothing is changed.
 
 What the login may not see is unknown, with the grant that it lacks, and never
 passes. Users that are meant to administer the server are named with --admin, or
-they are found to have too many rights. A plaintext server is given as
-redis://HOST:PORT; everything else takes mutual TLS.
+they are found to have too many rights. So are the users by which Sentinels talk
+to each other. A plaintext server is given as redis://HOST:PORT, and one that
+takes clients without a certificate with --tls-ca alone; both are findings.
+
+A Sentinel has users, connections and TLS, but neither data nor CONFIG: of the
+settings it knows no more than INFO tells, and the rest is unknown. --fix changes
+nothing on it, and says what to do by hand.
 
 --waivers takes a file with findings that are accepted for a time:
 
@@ -98,7 +101,7 @@ func (u *auditing) run(ctx context.Context, a *app) error {
 	if err := u.readWaivers(); err != nil {
 		return err
 	}
-	rdb, err := a.auditClient()
+	rdb, err := a.auditClient(&u.options)
 	if err != nil {
 		return err
 	}
@@ -143,34 +146,6 @@ func (u *auditing) readWaivers() error {
 		return &failure{code: exitUsage, err: err, next: "see securecache audit --help for the file's form"}
 	}
 	return nil
-}
-
-// auditClient returns a client that has not been tried: that is the audit's.
-// Plaintext is allowed for it alone, since it is a finding.
-func (a *app) auditClient() (redis.UniversalClient, error) {
-	address, err := a.redisURL()
-	if err != nil {
-		return nil, err
-	}
-	if strings.HasPrefix(address, "redis://") {
-		o, err := redis.ParseURL(address)
-		if err != nil { // which may quote the URL
-			return nil, usage("the Redis URL does not parse")
-		}
-		rdb := redis.NewClient(o)
-		a.atExit(rdb.Close)
-		return rdb, nil
-	}
-	config, err := a.tls()
-	if err != nil {
-		return nil, err
-	}
-	rdb, err := securecache.Connect(address, config)
-	if err != nil {
-		return nil, &failure{code: exitUsage, err: err, next: "give it as rediss://USER@HOST:PORT, redis://HOST:PORT or unix:///PATH"}
-	}
-	a.atExit(rdb.Close)
-	return rdb, nil
 }
 
 // unaudited is the failure of an audit that did not take place.

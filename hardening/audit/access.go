@@ -47,7 +47,7 @@ func defaultNoPassword(n *node) []finding {
 }
 
 func defaultAlmighty(n *node) []finding {
-	if d := n.defaultUser(); d.on && d.all() && d.allKeys() {
+	if d := n.defaultUser(); d.on && d.all() && (d.allKeys() || n.sentinel()) {
 		return endDefault(n, "the default user is on, with every command on every key")
 	}
 	return nil
@@ -73,7 +73,7 @@ func noPassword(n *node) (list []finding) {
 func wideRules(n *node) (list []finding) {
 	for _, u := range n.applications() {
 		var wide []string
-		if u.allKeys() {
+		if u.allKeys() && !n.sentinel() {
 			wide = append(wide, "~* (every key)")
 		}
 		if u.allChannels() {

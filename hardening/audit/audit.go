@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,10 @@ type Options struct {
 	// on its machine, and what the changelog of its Debian package says to have
 	// mended. It takes Linux, and rights to look at the files.
 	Host bool
+	// Sentinels are the options that a failover client was made with, which it
+	// does not tell itself: it takes them to audit its Sentinels too. Those that
+	// they name and those that these know of are in the report. Others leave it nil.
+	Sentinels *redis.FailoverOptions
 	// Prefix is that of the records' keys; "" means "sc".
 	Prefix string
 	// Sample is how many keys are looked at; 0 means 200.
@@ -96,7 +101,8 @@ func (o *Options) chosen() (list []Check) {
 var ErrUnreachable = errors.New("audit: no server could be audited")
 
 // Run audits the server behind rdb: a *redis.Client, every node of a
-// *redis.ClusterClient, and the master with its replicas of a failover client.
+// *redis.ClusterClient, and the master of a failover client with its replicas
+// and, by Options.Sentinels, its Sentinels.
 // It opens connections of its own, with rdb's address, login and TLS
 // configuration, and sends nothing but reads. It takes no longer than
 // Options.Timeout, whatever the server does. A node that cannot be reached is
@@ -108,9 +114,15 @@ func Run(ctx context.Context, rdb redis.UniversalClient, o *Options) (*Report, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
+	if c, is := rdb.(*redis.Client); is && c.Options().Addr == failoverAddr && o.Sentinels == nil {
+		return nil, errors.New("audit: Options.Sentinels has to be given for a failover client")
+	}
 	places, err := discover(ctx, rdb)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	if o.Sentinels != nil {
+		places = append(places, sentinels(ctx, o.Sentinels)...)
 	}
 	return survey(ctx, places, o)
 }
@@ -208,7 +220,7 @@ func watched(ctx context.Context, c *redis.Client) ([]*redis.Options, error) {
 	for name, value := range pairs(text, "\r\n", ":") {
 		if digits, is := strings.CutPrefix(name, "slave"); is && strings.Trim(digits, "0123456789") == "" {
 			replica := pairs(value, ",", "=")
-			addrs = append(addrs, replica["ip"]+":"+replica["port"])
+			addrs = append(addrs, net.JoinHostPort(replica["ip"], replica["port"]))
 		}
 	}
 	slices.Sort(addrs[1:])

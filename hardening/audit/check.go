@@ -12,7 +12,7 @@ type Check struct {
 	// Severity is the worst that it reports.
 	Severity Severity
 
-	needs []source
+	needs []source // on a Sentinel, those of onSentinel
 	look  func(*node) []finding
 }
 
@@ -72,7 +72,11 @@ func (c Check) run(n *node) (list []Result) {
 }
 
 func (c Check) findings(n *node) []finding {
-	for _, s := range c.needs {
+	sources, means := c.sources(n)
+	if !means {
+		return skip("a Sentinel has nothing of the kind")
+	}
+	for _, s := range sources {
 		if gap, missing := n.missing[s]; missing {
 			if gap.absent {
 				return skip("this server has no such command: " + s.command())
@@ -81,6 +85,19 @@ func (c Check) findings(n *node) []finding {
 		}
 	}
 	return c.look(n)
+}
+
+// sources returns what the check takes on this node, false where it means
+// nothing there.
+func (c Check) sources(n *node) ([]source, bool) {
+	if !n.sentinel() {
+		return c.needs, true
+	}
+	sources, means := onSentinel[c.ID]
+	if sources == nil {
+		sources = c.needs
+	}
+	return sources, means
 }
 
 func (c Check) result(n *node, f finding) Result {
@@ -95,13 +112,18 @@ func (c Check) result(n *node, f finding) Result {
 		r.Severity = c.Severity
 	}
 	for _, words := range f.fix {
+		if name, value := setting(words); name != "" && n.sentinel() { // it has no CONFIG SET
+			r.Remedy = append(r.Remedy, inSentinelFile(quote([]string{name, value})))
+			continue
+		}
 		why := n.held(words)
 		r.Fixes = append(r.Fixes, Fix{Command: words, Held: why})
 		r.Remedy = append(r.Remedy, quote(words))
 	}
 	r.Remedy = append(r.Remedy, f.remedy...)
 	if r.Status == Unknown {
-		r.Needs = n.grants(c.needs)
+		sources, _ := c.sources(n)
+		r.Needs = n.grants(sources)
 	}
 	return r
 }

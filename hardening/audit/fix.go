@@ -75,7 +75,7 @@ func Apply(ctx context.Context, rdb redis.UniversalClient, changes []Change) (do
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	for _, c := range changes {
-		if !slices.ContainsFunc(places, func(at *redis.Options) bool { return at.Addr == c.Node }) {
+		if c.Held == "" && !slices.ContainsFunc(places, func(at *redis.Options) bool { return at.Addr == c.Node }) {
 			return nil, fmt.Errorf("audit: %s is no longer one of the nodes; audit again", c.Node)
 		}
 	}

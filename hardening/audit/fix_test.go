@@ -285,9 +285,9 @@ func TestWhatShutsOutIsTakenBack(t *testing.T) {
 // TestEveryNodeIsMended is of a cluster and of a group that Sentinel watches.
 func TestEveryNodeIsMended(t *testing.T) {
 	slow(t)
-	mended := func(t *testing.T, rdb redis.UniversalClient, nodes []*server.Server) {
-		mend(t, rdb, look(t, rdb, audit.Options{Checks: []string{"M1"}}))
-		if r := look(t, rdb, audit.Options{Checks: []string{"M1"}}); len(r.Of(audit.Passed)) != len(nodes) {
+	mended := func(t *testing.T, rdb redis.UniversalClient, nodes []*server.Server, by *redis.FailoverOptions) {
+		mend(t, rdb, look(t, rdb, audit.Options{Checks: []string{"M1"}, Sentinels: by}))
+		if r := look(t, rdb, audit.Options{Checks: []string{"M1"}, Sentinels: by}); len(r.Of(audit.Passed)) != len(nodes) {
 			t.Errorf("%+v %+v", r.Nodes, r.Results)
 		}
 	}
@@ -299,13 +299,13 @@ func TestEveryNodeIsMended(t *testing.T) {
 		}
 		rdb := redis.NewClusterClient(c.AdminOptions())
 		t.Cleanup(func() { _ = rdb.Close() })
-		mended(t, rdb, c.Nodes())
+		mended(t, rdb, c.Nodes(), nil)
 	})
 	each(t, func(t *testing.T, binary string) {
 		s := must[*server.Sentinel](t)(server.StartSentinel(t.Context(), server.Options{Binary: binary}))
 		t.Cleanup(func() { _ = s.Close() })
 		rdb := redis.NewFailoverClient(s.AdminOptions())
 		t.Cleanup(func() { _ = rdb.Close() })
-		mended(t, rdb, s.Nodes())
+		mended(t, rdb, s.Nodes(), s.AdminOptions())
 	})
 }

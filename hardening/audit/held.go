@@ -10,6 +10,9 @@ import (
 // held returns why a fix is not to be made over this connection: it would cut
 // the connection off, or others that the server lives by, or cannot be undone.
 func (n *node) held(words []string) string {
+	if n.sentinel() {
+		return "clients and the other Sentinels may log in as this user: see that they have another (sentinel-user, sentinel-pass), type it on one Sentinel after the other, then ACL SAVE"
+	}
 	if user := userOf(words); user != "" {
 		return n.heldUser(user)
 	}

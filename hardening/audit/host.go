@@ -31,6 +31,9 @@ func beside(look func(*node) []finding) func(*node) []finding {
 		if !n.options.Host {
 			return skip("not asked to look at this machine's files")
 		}
+		if n.sentinel() {
+			return unsure(notTold + "; its process and files have to be looked at by hand")
+		}
 		if why := n.elsewhere(); why != "" {
 			return unsure(why)
 		}

@@ -30,8 +30,13 @@ func anonymousAccess(n *node) []finding {
 }
 
 func protectedMode(n *node) []finding {
-	d := n.defaultUser()
-	if n.config["protected-mode"] != "no" || !d.on || !d.nopass {
+	if d := n.defaultUser(); !d.on || !d.nopass {
+		return nil
+	}
+	switch mode, known := n.config["protected-mode"]; {
+	case !known:
+		return unsure("protected-mode cannot be seen, and the default user needs no password")
+	case mode != "no":
 		return nil
 	}
 	return set("protected-mode is no and the default user needs no password", "protected-mode", "yes")

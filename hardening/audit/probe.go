@@ -26,6 +26,10 @@ const (
 	fromScript    source = "EVAL"
 	fromKeys      source = "SCAN"
 
+	// These are what INFO of a Sentinel tells of where it listens.
+	fromAddresses source = "the addresses in INFO"
+	fromPorts     source = "the ports in INFO"
+
 	// These are connections of the audit's own.
 	fromAnonymous   source = "a connection without credentials"
 	fromBare        source = "a connection without a client certificate"
@@ -68,6 +72,7 @@ type node struct {
 
 	missing         map[source]gap
 	server, version string
+	mode            string // standalone, cluster or sentinel
 	whoami          string
 	self            map[string]string // this connection, as CLIENT INFO shows it
 	info, config    map[string]string
@@ -95,7 +100,9 @@ func (n *node) gather() error {
 	wg.Go(n.connect)
 	n.ask()
 	n.dryRun()
-	n.takeSample()
+	if !n.sentinel() {
+		n.takeSample()
+	}
 	wg.Wait()
 	for from, why := range n.dials.failed {
 		n.missing[from] = gap{why: why}
@@ -156,6 +163,9 @@ func (n *node) ask() {
 		n.dangerous, _ = script.Text()
 	}
 	n.identify(flat(hello))
+	if n.sentinel() {
+		n.listening()
+	}
 }
 
 func every(words []string) (list []any) {
@@ -191,10 +201,10 @@ func firstWord(err error) string {
 	return word
 }
 
-// identify finds the server's name and version, from INFO or, without the right
-// to it, from what everybody is told in the greeting.
+// identify finds the server's name, version and mode, from INFO or, without the
+// right to it, from what everybody is told in the greeting.
 func (n *node) identify(hello map[string]string) {
-	n.server, n.version = hello["server"], hello["version"]
+	n.server, n.version, n.mode = hello["server"], hello["version"], hello["mode"]
 	switch {
 	case n.info["valkey_version"] != "":
 		n.server, n.version = "valkey", n.info["valkey_version"]
@@ -204,7 +214,7 @@ func (n *node) identify(hello map[string]string) {
 }
 
 func (n *node) role() string {
-	if n.info["redis_mode"] == "sentinel" || n.info["server_mode"] == "sentinel" {
+	if n.mode == "sentinel" || n.info["redis_mode"] == "sentinel" || n.info["server_mode"] == "sentinel" {
 		return "sentinel"
 	}
 	return n.info["role"]

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,6 +35,7 @@ type bench struct {
 	lines       []string
 	tls         *tls.Config
 	password    string
+	args        []string // behind the file's name
 	cmd         *exec.Cmd
 }
 
@@ -80,24 +82,33 @@ func hashed(password string) string {
 func hardened(t *testing.T, binary string, lines []string, users ...string) *bench {
 	t.Helper()
 	b := &bench{dir: t.TempDir(), binary: binary, password: rand.Text()}
+	users = append([]string{"app reset on " + hashed(rand.Text()) + " ~sc:ns:* resetchannels &sc:ns:* -@all +get +set +evalsha"}, users...)
+	b.lines = slices.Concat(b.secured(t, users), []string{
+		`save ""`, "timeout 300", "maxmemory 64mb", "maxmemory-clients 5%", "maxmemory-policy noeviction",
+		`client-output-buffer-limit normal 64mb 16mb 60`, "sanitize-dump-payload yes", "acl-pubsub-default resetchannels",
+	}, lines)
+	b.start(t, "tls-port")
+	return b
+}
+
+// secured returns the lines of a server that takes mutual TLS alone, from an
+// administrator and these users.
+func (b *bench) secured(t *testing.T, users []string) []string {
+	t.Helper()
 	server := must[pki.Pair](t)(authority.Issue(longLived(pki.Server())))
 	client := must[pki.Pair](t)(authority.Issue(longLived(pki.Client("admin"))))
 	b.tls = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authority.Pool(), Certificates: []tls.Certificate{must[tls.Certificate](t)(client.TLS())}}
-	base := []string{"user default reset off ~* &* +@all", "user admin reset on " + hashed(b.password) + " ~* &* +@all",
-		"user app reset on " + hashed(rand.Text()) + " ~sc:ns:* resetchannels &sc:ns:* -@all +get +set +evalsha"}
+	base := []string{"user default reset off ~* &* +@all", "user admin reset on " + hashed(b.password) + " ~* &* +@all"}
 	for _, u := range users {
 		base = append(base, "user "+u)
 	}
-	b.lines = append([]string{
+	return []string{
 		"bind 127.0.0.1", "port 0", "tls-auth-clients yes", `tls-protocols "TLSv1.2 TLSv1.3"`, "tls-ciphers ECDHE+AESGCM:ECDHE+CHACHA20",
 		"tls-cert-file " + write(t, filepath.Join(b.dir, "server.pem"), server.Cert), "tls-key-file " + write(t, filepath.Join(b.dir, "key.pem"), server.Key),
 		"tls-ca-cert-file " + write(t, filepath.Join(b.dir, "ca.pem"), authority.PEM()), "tls-replication yes",
 		"aclfile " + write(t, filepath.Join(b.dir, "users.acl"), []byte(strings.Join(base, "\n")+"\n")),
-		"dir " + b.dir, `save ""`, "timeout 300", "maxmemory 64mb", "maxmemory-clients 5%", "maxmemory-policy noeviction",
-		`client-output-buffer-limit normal 64mb 16mb 60`, "sanitize-dump-payload yes", "acl-pubsub-default resetchannels",
-	}, lines...)
-	b.start(t, "tls-port")
-	return b
+		"dir " + b.dir,
+	}
 }
 
 // stock starts a server that has nothing but a port and the lines.
@@ -139,7 +150,7 @@ func (b *bench) launch(t *testing.T) {
 	log := must[*os.File](t)(os.Create(filepath.Join(b.dir, "log")))
 	defer log.Close()
 	program := must[string](t)(exec.LookPath(b.binary))
-	b.cmd = exec.Command(program, b.conf())
+	b.cmd = exec.Command(program, append([]string{b.conf()}, b.args...)...)
 	b.cmd.Dir, b.cmd.Stdout, b.cmd.Stderr = b.dir, log, log
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -41,6 +41,9 @@ func noTLS(n *node) []finding {
 	if n.at.TLSConfig != nil {
 		return nil
 	}
+	if n.sentinel() {
+		return plaintextSentinel(n)
+	}
 	if gap, missing := n.missing[fromConfig]; missing {
 		return unsure("this connection is not TLS, and whether there is a TLS port cannot be seen: " + gap.why)
 	}
@@ -84,7 +87,11 @@ func certificateEnd(n *node) []finding {
 	if left >= soon {
 		return nil
 	}
-	f := advise("the certificate ends on "+end.UTC().Format(time.DateOnly), "issue a new one over the same files, then: CONFIG SET tls-cert-file PATH (the same path loads it)")
+	load := "CONFIG SET tls-cert-file PATH (the same path loads it)"
+	if n.sentinel() {
+		load = "restart the Sentinel"
+	}
+	f := advise("the certificate ends on "+end.UTC().Format(time.DateOnly), "issue a new one over the same files, then: "+load)
 	if left >= verySoon {
 		f[0].severity = Medium
 	}
@@ -156,7 +163,13 @@ func plainReplication(n *node) (list []finding) {
 }
 
 func certificateUser(n *node) []finding {
-	if !n.byCertificate() || !n.defaultUser().on {
+	if !n.defaultUser().on {
+		return nil
+	}
+	if n.sentinel() {
+		return unsure("a Sentinel does not tell tls-auth-clients-user, and the default user is on")
+	}
+	if !n.byCertificate() {
 		return nil
 	}
 	return endDefault(n, "a certificate whose name is no user's is the default user, which is on")
@@ -164,5 +177,5 @@ func certificateUser(n *node) []finding {
 
 func noRevocation(*node) []finding {
 	return advise("servers look at no revocation list: a lost client certificate works until it ends",
-		"issue client certificates for days, not years; a new CA file and CONFIG SET tls-ca-cert-file PATH ends them all")
+		"issue client certificates for days, not years; a new CA file ends them all, with CONFIG SET tls-ca-cert-file PATH or, on a Sentinel, a restart")
 }

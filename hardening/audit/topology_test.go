@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"testing"
@@ -79,6 +80,40 @@ func TestCluster(t *testing.T) {
 	})
 }
 
+// silent holds that nothing is found on the Sentinels but what no server can
+// mend.
+func silent(t *testing.T, r *audit.Report, sentinels []*server.Server) {
+	t.Helper()
+	for _, s := range sentinels {
+		for _, one := range r.Found(audit.Info) {
+			if one.Node == s.Addr() && !slices.Contains(always, one.Check) {
+				t.Errorf("%+v", one)
+			}
+		}
+	}
+}
+
+// TestSentinelThatIsAway is in the report all the same, as the others are.
+func TestSentinelThatIsAway(t *testing.T) {
+	slow(t)
+	each(t, func(t *testing.T, binary string) {
+		s := must[*server.Sentinel](t)(server.StartSentinel(t.Context(), server.Options{Binary: binary}))
+		t.Cleanup(func() { _ = s.Close() })
+		rdb := redis.NewFailoverClient(s.AdminOptions())
+		t.Cleanup(func() { _ = rdb.Close() })
+		seed := s.AdminOptions()
+		seed.SentinelAddrs = seed.SentinelAddrs[:1]
+		away := s.Sentinels()[2]
+		if err := away.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		r := look(t, rdb, audit.Options{Sentinels: seed})
+		if gone := r.Unreached(); len(r.Nodes) != 6 || len(gone) != 1 || gone[0].Addr != away.Addr() {
+			t.Errorf("%+v", r.Nodes)
+		}
+	})
+}
+
 func TestSentinel(t *testing.T) {
 	slow(t)
 	each(t, func(t *testing.T, binary string) {
@@ -87,13 +122,26 @@ func TestSentinel(t *testing.T) {
 		rdb := redis.NewFailoverClient(s.AdminOptions())
 		t.Cleanup(func() { _ = rdb.Close() })
 		var nodes []string
-		for _, n := range s.Nodes() {
+		for _, n := range slices.Concat(s.Nodes(), s.Sentinels()) {
 			nodes = append(nodes, n.Addr())
 		}
-		r := look(t, rdb, audit.Options{Expected: []string{"127.0.0.1"}})
-		complete(t, r, nodes)
-		if r.Nodes[0].Role != "master" || r.Nodes[1].Role != "slave" {
-			t.Errorf("%+v", r.Nodes)
+		// One of them is enough to find the others, and none is there twice.
+		seed := s.AdminOptions()
+		seed.SentinelAddrs = seed.SentinelAddrs[1:2]
+		for _, by := range []*redis.FailoverOptions{seed, s.AdminOptions()} {
+			r := look(t, rdb, audit.Options{Admins: []string{"admin", "sentinel"}, Expected: []string{"127.0.0.1"}, Sentinels: by})
+			complete(t, r, slices.Clone(nodes))
+			var roles []string
+			for _, n := range r.Nodes {
+				roles = append(roles, n.Role)
+			}
+			if !slices.Equal(roles, []string{"master", "slave", "slave", "sentinel", "sentinel", "sentinel"}) {
+				t.Errorf("%v", roles)
+			}
+			silent(t, r, s.Sentinels())
+		}
+		if _, err := audit.Run(t.Context(), rdb, nil); err == nil || errors.Is(err, audit.ErrUnreachable) {
+			t.Errorf("without a word on the Sentinels: %v", err)
 		}
 	})
 }

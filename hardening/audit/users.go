@@ -90,7 +90,10 @@ type power struct {
 	name       string
 	words      []string // a call of it, for ACL DRYRUN
 	categories []string // for servers without that
+	sentinel   bool     // a Sentinel's, and of no other server
 }
+
+var adminOnly = []string{"admin", "slow", "dangerous"}
 
 var powers = []power{
 	{name: "eval", words: []string{"EVAL", "return 1", "0"}, categories: []string{"slow", "scripting"}},
@@ -98,11 +101,19 @@ var powers = []power{
 	{name: "script|load", words: []string{"SCRIPT", "LOAD", "return 1"}, categories: []string{"slow", "scripting"}},
 	{name: "script|flush", words: []string{"SCRIPT", "FLUSH"}, categories: []string{"slow", "scripting"}},
 	{name: "function|load", words: []string{"FUNCTION", "LOAD", "x"}, categories: []string{"write", "slow", "scripting"}},
-	{name: "config|set", words: []string{"CONFIG", "SET", "x", "y"}, categories: []string{"admin", "slow", "dangerous"}},
+	{name: "config|set", words: []string{"CONFIG", "SET", "x", "y"}, categories: adminOnly},
 	{name: "restore", words: []string{"RESTORE", "x", "0", "y"}, categories: []string{"keyspace", "write", "slow", "dangerous"}},
 	{name: "scan", words: []string{"SCAN", "0"}, categories: []string{"keyspace", "read", "slow"}},
-	{name: "monitor", words: []string{"MONITOR"}, categories: []string{"admin", "slow", "dangerous"}},
-	{name: "replicaof", words: []string{"REPLICAOF", "NO", "ONE"}, categories: []string{"admin", "slow", "dangerous"}},
+	{name: "monitor", words: []string{"MONITOR"}, categories: adminOnly},
+	{name: "replicaof", words: []string{"REPLICAOF", "NO", "ONE"}, categories: adminOnly},
+	{name: "sentinel|set", words: []string{"SENTINEL", "SET", "x", "y", "z"}, categories: adminOnly, sentinel: true},
+	{name: "sentinel|monitor", words: []string{"SENTINEL", "MONITOR", "x", "127.0.0.1", "1", "1"}, categories: adminOnly, sentinel: true},
+	{name: "sentinel|remove", words: []string{"SENTINEL", "REMOVE", "x"}, categories: adminOnly, sentinel: true},
+	{name: "sentinel|reset", words: []string{"SENTINEL", "RESET", "x"}, categories: adminOnly, sentinel: true},
+	{name: "sentinel|failover", words: []string{"SENTINEL", "FAILOVER", "x"}, categories: adminOnly, sentinel: true},
+	{name: "sentinel|config", words: []string{"SENTINEL", "CONFIG", "SET", "x", "y"}, categories: adminOnly, sentinel: true},
+	// What says hello on this channel names the master, and is believed.
+	{name: "publish", words: []string{"PUBLISH", "__sentinel__:hello", "x"}, categories: []string{"pubsub", "fast"}, sentinel: true},
 }
 
 // dryRun finds what each user may do. The server itself is asked where it knows
@@ -112,15 +123,16 @@ func (n *node) dryRun() {
 	if _, missing := n.missing[fromUsers]; missing {
 		return
 	}
+	ours := slices.DeleteFunc(slices.Clone(powers), func(p power) bool { return p.sentinel != n.sentinel() })
 	pipe, asked := n.rdb.Pipeline(), map[string][]*redis.Cmd{}
 	for _, u := range n.applications() {
-		for _, p := range powers {
+		for _, p := range ours {
 			asked[u.name] = append(asked[u.name], pipe.Do(n.ctx, append([]any{"ACL", "DRYRUN", u.name}, every(p.words)...)...))
 		}
 	}
 	_, _ = pipe.Exec(n.ctx) // each command carries its own error
 	for _, u := range n.applications() {
-		for i, p := range powers {
+		for i, p := range ours {
 			allowed := u.allows(p.name, p.categories...)
 			if text, err := asked[u.name][i].Text(); err == nil {
 				// Keys are looked at after the command was let through.
