@@ -252,12 +252,16 @@ func (tr *traffic) settle(t *testing.T) {
 // site is what both sides of a rotation show and trust.
 type site struct {
 	*testing.T
-	server *server.Server
-	admin  *redis.Client
-	dir    string
-	ca     *pki.CA
-	n      int
-	ends   time.Time // of the client's newest certificate, which tells it from others
+	url    string
+	admins []*redis.Client // of each server that takes new files while it runs
+	// base is trusted by both sides all the time, for what the servers of a
+	// topology show each other; nil for one server.
+	base      []byte
+	sentinels *server.Sentinel // which read their files when they start, nil without
+	dir       string
+	ca        *pki.CA
+	n         int
+	ends      time.Time // of the client's newest certificate, which tells it from others
 }
 
 func (s *site) generation(trusted []byte) map[string][]byte {
@@ -270,23 +274,34 @@ func (s *site) generation(trusted []byte) map[string][]byte {
 	if err != nil {
 		s.Fatal(err)
 	}
-	return map[string][]byte{"ca.pem": trusted, "client.pem": p.Cert, "client-key.pem": p.Key}
+	return map[string][]byte{"ca.pem": slices.Concat(s.base, trusted), "client.pem": p.Cert, "client-key.pem": p.Key}
 }
 
-// serve has the server show a new certificate and trust these authorities.
+// serve has the servers show a new certificate and trust these authorities.
 func (s *site) serve(trusted []byte) {
 	s.Helper()
 	p, err := s.ca.Issue(pki.Server())
 	if err != nil {
 		s.Fatal(err)
 	}
-	write(s.T, s.dir+"/ca.pem", trusted, 0o600)
 	write(s.T, s.dir+"/server.pem", p.Cert, 0o600)
 	write(s.T, s.dir+"/server-key.pem", p.Key, 0o600)
-	err = s.admin.Do(s.Context(), "CONFIG", "SET", "tls-ca-cert-file", s.dir+"/ca.pem",
-		"tls-cert-file", s.dir+"/server.pem", "tls-key-file", s.dir+"/server-key.pem").Err()
-	if err != nil {
-		s.Fatal(err)
+	s.trust(trusted, "tls-cert-file", s.dir+"/server.pem", "tls-key-file", s.dir+"/server-key.pem")
+}
+
+// trust has the servers trust these authorities, and changes other settings with
+// them.
+func (s *site) trust(trusted []byte, settings ...any) {
+	s.Helper()
+	write(s.T, s.dir+"/ca.pem", slices.Concat(s.base, trusted), 0o600)
+	words := append([]any{"CONFIG", "SET", "tls-ca-cert-file", s.dir + "/ca.pem"}, settings...)
+	for _, admin := range s.admins {
+		if err := admin.Do(s.Context(), words...).Err(); err != nil {
+			s.Fatal(err)
+		}
+	}
+	if s.sentinels != nil {
+		s.restartSentinels()
 	}
 }
 
@@ -312,7 +327,7 @@ func newSite(t *testing.T, binary string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st := &site{T: t, server: s, admin: connect(t, s.AdminOptions()), dir: t.TempDir(), ca: ca}
+	st := &site{T: t, url: s.URL(), admins: []*redis.Client{connect(t, s.AdminOptions())}, dir: t.TempDir(), ca: ca}
 	st.serve(ca.PEM())
 	return st
 }
@@ -327,44 +342,49 @@ func TestRotationUnderTraffic(t *testing.T) {
 		if os.Getenv("SECURECACHE_LONG") != "" && filepath.Base(binary) == "redis-server" {
 			rotations = 100 // on one of them: it takes a minute
 		}
-		s := newSite(t, binary)
-		m := newMount(t, s.generation(s.ca.PEM()))
-		creds, err := hardening.OpenTLS(m.files(), "", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rdb, err := securecache.Connect(withQuery(t, s.server.URL(), "conn_max_lifetime", "150ms", "pool_size", "8", "pool_timeout", "30s"), creds.Config())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer rdb.Close()
-		tr := startTraffic(t, rdb)
-		defer tr.wait.Wait()
-		defer tr.stop()
-		for i := range rotations {
-			switch {
-			case i%5 == 4:
-				s.rollOver(m, tr)
-			case i%2 == 0:
-				m.swap(s.generation(s.ca.PEM()))
-			default:
-				m.overwrite(s.generation(s.ca.PEM()), func() { tr.settle(t) })
-			}
-			tr.settle(t)
-			status := creds.Status()
-			if want := s.ends.Truncate(time.Second); status.Err != nil || !status.Certificate.Equal(want) {
-				t.Fatalf("rotation %d: %+v, want a certificate until %v", i, status, want)
-			}
-			if failed := tr.failed.Load(); failed != nil {
-				t.Fatalf("rotation %d: %v", i, *failed)
-			}
-		}
-		total := int64(0)
-		for i := range tr.done {
-			total += tr.done[i].Load()
-		}
-		t.Logf("%d rotations, %d operations on %d connections, none failed", rotations, 2*total, rdb.PoolStats().Misses)
+		newSite(t, binary).rotate(rotations)
 	})
+}
+
+// rotate does so many rotations under traffic.
+func (s *site) rotate(rotations int) {
+	s.Helper()
+	m := newMount(s.T, s.generation(s.ca.PEM()))
+	creds, err := hardening.OpenTLS(m.files(), "", nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	rdb, err := securecache.Connect(withQuery(s.T, s.url, "conn_max_lifetime", "150ms", "pool_size", "8", "pool_timeout", "30s"), creds.Config())
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer rdb.Close()
+	tr := startTraffic(s.T, rdb)
+	defer tr.wait.Wait()
+	defer tr.stop()
+	for i := range rotations {
+		switch {
+		case i%5 == 4:
+			s.rollOver(m, tr)
+		case i%2 == 0:
+			m.swap(s.generation(s.ca.PEM()))
+		default:
+			m.overwrite(s.generation(s.ca.PEM()), func() { tr.settle(s.T) })
+		}
+		tr.settle(s.T)
+		status := creds.Status()
+		if want := s.ends.Truncate(time.Second); status.Err != nil || !status.Certificate.Equal(want) {
+			s.Fatalf("rotation %d: %+v, want a certificate until %v", i, status, want)
+		}
+		if failed := tr.failed.Load(); failed != nil {
+			s.Fatalf("rotation %d: %v", i, *failed)
+		}
+	}
+	total := int64(0)
+	for i := range tr.done {
+		total += tr.done[i].Load()
+	}
+	s.Logf("%d rotations, %d operations on %d connections, none failed", rotations, 2*total, rdb.PoolStats().Misses)
 }
 
 // rollOver goes from one authority to the next, in the order that a site has to:

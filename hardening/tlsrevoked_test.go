@@ -27,7 +27,7 @@ func TestRevokedClientIsGone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rdb, err := securecache.Connect(withQuery(t, s.server.URL(), "conn_max_lifetime", "300ms"), config)
+		rdb, err := securecache.Connect(withQuery(t, s.url, "conn_max_lifetime", "300ms"), config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +42,7 @@ func TestRevokedClientIsGone(t *testing.T) {
 		}
 		s.serve(another.PEM())
 
-		fresh, err := securecache.Connect(s.server.URL(), config)
+		fresh, err := securecache.Connect(s.url, config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +52,7 @@ func TestRevokedClientIsGone(t *testing.T) {
 		}
 		servertest.Eventually(t, "the old connections are gone", func() bool {
 			_ = rdb.Ping(t.Context()).Err() // keeps the pool from being idle
-			list, err := s.admin.ClientList(t.Context()).Result()
+			list, err := s.admins[0].ClientList(t.Context()).Result()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -72,7 +72,7 @@ func TestKillEndsConnectionsAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rdb, err := securecache.Connect(s.server.URL(), config)
+		rdb, err := securecache.Connect(s.url, config)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func TestKillEndsConnectionsAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, words := range [][]any{{"ACL", "SETUSER", "app", "off"}, {"CLIENT", "KILL", "USER", "app"}} {
-			if err := s.admin.Do(t.Context(), words...).Err(); err != nil {
+			if err := s.admins[0].Do(t.Context(), words...).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -17,7 +17,7 @@ import (
 
 // long skips what takes some seconds to start, but in long runs.
 func long(t *testing.T) {
-	if os.Getenv("SECURECACHE_LONG") == "" {
+	if !servertest.Long() {
 		t.Skip("a cluster and Sentinel take long to start: set SECURECACHE_LONG")
 	}
 }

@@ -2,7 +2,6 @@ package audit_test
 
 import (
 	"errors"
-	"os"
 	"slices"
 	"testing"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/securecache/securecache-go/hardening/audit"
 	"github.com/securecache/securecache-go/internal/server"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 )
 
 // complete holds that every node has a result of every check, without an error.
@@ -59,7 +59,7 @@ func knowsReplicas(t *testing.T, n *server.Server) {
 
 // slow skips what takes some seconds to start, but in long runs.
 func slow(t *testing.T) {
-	if os.Getenv("SECURECACHE_LONG") == "" {
+	if !servertest.Long() {
 		t.Skip("a cluster and Sentinel take long to start: set SECURECACHE_LONG")
 	}
 }
@@ -117,7 +117,8 @@ func TestSentinelThatIsAway(t *testing.T) {
 func TestSentinel(t *testing.T) {
 	slow(t)
 	each(t, func(t *testing.T, binary string) {
-		s := must[*server.Sentinel](t)(server.StartSentinel(t.Context(), server.Options{Binary: binary}))
+		o := server.Options{Binary: binary, Config: []string{"tls-ciphers ECDHE+AESGCM:ECDHE+CHACHA20"}}
+		s := must[*server.Sentinel](t)(server.StartSentinel(t.Context(), o))
 		t.Cleanup(func() { _ = s.Close() })
 		rdb := redis.NewFailoverClient(s.AdminOptions())
 		t.Cleanup(func() { _ = rdb.Close() })
@@ -129,7 +130,9 @@ func TestSentinel(t *testing.T) {
 		seed := s.AdminOptions()
 		seed.SentinelAddrs = seed.SentinelAddrs[1:2]
 		for _, by := range []*redis.FailoverOptions{seed, s.AdminOptions()} {
-			r := look(t, rdb, audit.Options{Admins: []string{"admin", "sentinel"}, Expected: []string{"127.0.0.1"}, Sentinels: by})
+			o := later(-2 * day) // these certificates are for 30 days
+			o.Admins, o.Expected, o.Sentinels = []string{"admin", "sentinel"}, []string{"127.0.0.1"}, by
+			r := look(t, rdb, o)
 			complete(t, r, slices.Clone(nodes))
 			var roles []string
 			for _, n := range r.Nodes {
