@@ -243,6 +243,11 @@ func (p *auditPrinter) finding(r audit.Result) {
 	for _, line := range r.Remedy {
 		p.printf("%17s%s\n", "", line)
 	}
+	for _, f := range r.Fixes {
+		if f.Held != "" { // who types it has to know
+			p.printf("%17smind: %s\n", "", f.Held)
+		}
+	}
 }
 
 func (p *auditPrinter) unknown(r audit.Result) {

@@ -248,7 +248,7 @@ func TestStockServer(t *testing.T) {
 
 func TestReplica(t *testing.T) {
 	each(t, func(t *testing.T, binary string) {
-		master := stock(t, binary)
+		master := stock(t, binary, "repl-diskless-sync-delay 0")
 		replica := stock(t, binary, "replicaof 127.0.0.1 "+strconv.Itoa(master.port))
 		rdb := replica.client(t, "")
 		await(t, func() bool {

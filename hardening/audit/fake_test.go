@@ -24,6 +24,7 @@ type fake struct {
 	users   []string
 	modules []string
 	eval    string
+	self    string // CLIENT INFO
 }
 
 // start serves the fake, under TLS where there is a pair.
@@ -52,6 +53,13 @@ func (f fake) start(t *testing.T, pair *pki.Pair) *redis.Client {
 			default:
 				c.WriteError("ERR Unknown subcommand or wrong number of arguments for '" + args[0] + "'")
 			}
+		},
+		"CLIENT": func(c *server.Peer, args []string) {
+			if args[0] == "INFO" && f.self != "" {
+				c.WriteBulk(f.self)
+				return
+			}
+			c.WriteError("ERR unknown subcommand")
 		},
 		"MODULE": func(c *server.Peer, _ []string) {
 			c.WriteLen(len(f.modules))
