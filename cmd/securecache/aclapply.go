@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/securecache/securecache-go/hardening/audit"
 )
 
 // installed says what became of a user on one node.
@@ -42,21 +43,7 @@ func (o *aclOptions) install(ctx context.Context, a *app, rdb redis.UniversalCli
 	if err := a.confirm(o.yes, question); err != nil {
 		return nil, err
 	}
-	var mu sync.Mutex
-	var done []installed
-	err = eachNode(ctx, rdb, func(ctx context.Context, node *redis.Client) error {
-		ctx, cancel := a.within(ctx)
-		defer cancel()
-		kept, err := giveUser(ctx, node, line)
-		if err != nil {
-			return fmt.Errorf("%s: %w", node.Options().Addr, err)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		done = append(done, kept)
-		return nil
-	})
-	slices.SortFunc(done, func(x, y installed) int { return strings.Compare(x.Node, y.Node) })
+	done, err := a.giveEach(ctx, rdb, line)
 	if slices.ContainsFunc(done, func(d installed) bool { return d.Kept == "" }) {
 		a.note("next: put the line above into the server's ACL file, or its configuration file where it has none")
 	}
@@ -83,22 +70,38 @@ func (o *aclOptions) replaces(ctx context.Context, a *app, rdb redis.UniversalCl
 	return err == nil, err
 }
 
-// eachNode calls f for every node of a cluster, replicas too: users are not
-// replicated.
-func eachNode(ctx context.Context, rdb redis.UniversalClient, f func(context.Context, *redis.Client) error) error {
-	if cluster, ok := rdb.(*redis.ClusterClient); ok {
-		return cluster.ForEachShard(ctx, f)
+// giveEach gives every node the user, replicas too: users are not replicated.
+// One that is down does not keep the others from it.
+func (a *app) giveEach(ctx context.Context, rdb redis.UniversalClient, line string) (done []installed, err error) {
+	asking, cancel := a.within(ctx)
+	defer cancel()
+	nodes, err := audit.Nodes(asking, rdb)
+	if err != nil {
+		return nil, err
 	}
-	return f(ctx, rdb.(*redis.Client))
+	var failed []error
+	for _, at := range nodes {
+		kept, err := a.giveUser(ctx, at, line)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s does not have the user: %w", at.Addr, err))
+			continue
+		}
+		done = append(done, kept)
+	}
+	return done, errors.Join(failed...)
 }
 
 // giveUser creates or replaces the user, and has the node keep it.
-func giveUser(ctx context.Context, node *redis.Client, line string) (installed, error) {
+func (a *app) giveUser(ctx context.Context, at *redis.Options, line string) (installed, error) {
+	ctx, cancel := a.within(ctx)
+	defer cancel()
+	node := redis.NewClient(at)
+	defer node.Close()
 	words := []any{"acl", "setuser"}
 	for _, w := range strings.Fields(line)[1:] {
 		words = append(words, w)
 	}
-	done := installed{Node: node.Options().Addr, Kept: "ACL file"}
+	done := installed{Node: at.Addr, Kept: "ACL file"}
 	if err := node.Do(ctx, words...).Err(); err != nil {
 		return done, err
 	}

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // Options says what to look at. Nil means the zero value.
@@ -114,15 +111,15 @@ func Run(ctx context.Context, rdb redis.UniversalClient, o *Options) (*Report, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	if c, is := rdb.(*redis.Client); is && c.Options().Addr == failoverAddr && o.Sentinels == nil {
+	if behindSentinel(rdb) && o.Sentinels == nil {
 		return nil, errors.New("audit: Options.Sentinels has to be given for a failover client")
 	}
-	places, err := discover(ctx, rdb)
+	places, err := Nodes(ctx, rdb)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	if o.Sentinels != nil {
-		places = append(places, sentinels(ctx, o.Sentinels)...)
+		places = underSentinels(ctx, places, o.Sentinels)
 	}
 	return survey(ctx, places, o)
 }
@@ -155,79 +152,4 @@ func inspect(ctx context.Context, at *redis.Options, o *Options) (Node, []Result
 		results = append(results, c.run(n)...)
 	}
 	return Node{Addr: n.addr, Server: n.server, Version: n.version, Role: n.role()}, results, nil
-}
-
-// failoverAddr is what go-redis shows for a client that asks Sentinel.
-const failoverAddr = "FailoverClient"
-
-// discover returns how to reach each node.
-func discover(ctx context.Context, rdb redis.UniversalClient) ([]*redis.Options, error) {
-	switch c := rdb.(type) {
-	case *redis.Client:
-		if c.Options().Addr == failoverAddr {
-			return watched(ctx, c)
-		}
-		return []*redis.Options{own(c.Options())}, nil
-	case *redis.ClusterClient:
-		return members(ctx, c)
-	}
-	return nil, errors.New("audit: give a *redis.Client or a *redis.ClusterClient")
-}
-
-// own copies options for a connection of the audit's: deadlines kept, nothing
-// repeated, and replies in the older protocol, which have one form throughout.
-func own(o *redis.Options) *redis.Options {
-	c := *o
-	c.Protocol = 2
-	c.ContextTimeoutEnabled = true
-	c.MaxRetries = -1
-	c.PoolSize, c.MinIdleConns, c.MaxIdleConns = 2, 0, 0
-	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	c.OnConnect = nil
-	c.DB = 0
-	return &c
-}
-
-func members(ctx context.Context, c *redis.ClusterClient) (list []*redis.Options, err error) {
-	var mu sync.Mutex
-	err = c.ForEachShard(ctx, func(_ context.Context, node *redis.Client) error {
-		mu.Lock()
-		defer mu.Unlock()
-		list = append(list, own(node.Options()))
-		return nil
-	})
-	slices.SortFunc(list, func(a, b *redis.Options) int { return strings.Compare(a.Addr, b.Addr) })
-	if err == nil && len(list) == 0 {
-		err = errors.New("audit: the cluster named no node")
-	}
-	return list, err
-}
-
-// watched returns the master that Sentinel names, by the address at which it
-// took the connection, and the replicas that the master knows.
-func watched(ctx context.Context, c *redis.Client) ([]*redis.Options, error) {
-	asked := redis.NewClient(own(c.Options()))
-	defer asked.Close()
-	text, err := asked.Info(ctx, "replication").Result()
-	if err != nil {
-		return nil, err
-	}
-	master, err := asked.Do(ctx, "CLIENT", "INFO").Text()
-	if err != nil {
-		return nil, err
-	}
-	addrs := []string{pairs(master, " ", "=")["laddr"]}
-	for name, value := range pairs(text, "\r\n", ":") {
-		if digits, is := strings.CutPrefix(name, "slave"); is && strings.Trim(digits, "0123456789") == "" {
-			replica := pairs(value, ",", "=")
-			addrs = append(addrs, net.JoinHostPort(replica["ip"], replica["port"]))
-		}
-	}
-	slices.Sort(addrs[1:])
-	list := make([]*redis.Options, len(addrs))
-	for i, addr := range addrs {
-		list[i] = own(c.Options())
-		list[i].Addr, list[i].Dialer = addr, nil
-	}
-	return list, nil
 }

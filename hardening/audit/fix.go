@@ -70,7 +70,7 @@ type Applied struct {
 // that was open before. What it returns was done, also beside an error, which is
 // that of the first node that could not be reached; those after it are untouched.
 func Apply(ctx context.Context, rdb redis.UniversalClient, changes []Change) (done []Applied, err error) {
-	places, err := discover(ctx, rdb)
+	places, err := Nodes(ctx, rdb)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}

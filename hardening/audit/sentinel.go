@@ -29,35 +29,33 @@ func inSentinelFile(l string) string {
 	return "stop the Sentinel, put this into its configuration file, start it: " + l
 }
 
-// sentinels returns how to reach those that the options name and those that
-// these know of. The same one by two addresses is told by its ID, where the
+// underSentinels adds to a master and the replicas that follow it those that do
+// not, and the Sentinels that watch them: those that the options name and those
+// that these know of. The same one by two addresses is told by its ID, where the
 // login may ask for it.
-func sentinels(ctx context.Context, f *redis.FailoverOptions) []*redis.Options {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	addrs, seen, others := slices.Clone(f.SentinelAddrs), map[string]bool{}, map[string]string{}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, addr := range addrs {
-		wg.Go(func() {
-			id, known := acquainted(ctx, f, addr)
-			mu.Lock()
-			defer mu.Unlock()
-			seen[id] = true
-			maps.Copy(others, known)
-		})
+func underSentinels(ctx context.Context, nodes []*redis.Options, f *redis.FailoverOptions) []*redis.Options {
+	addrs, seen, others, replicas := slices.Clone(f.SentinelAddrs), map[string]bool{}, map[string]string{}, map[string]string{}
+	for _, v := range views(ctx, f) {
+		seen[v.id] = true
+		maps.Copy(others, v.sentinels)
+		maps.Copy(replicas, v.replicas)
 	}
-	wg.Wait()
+	for _, addr := range slices.Sorted(maps.Values(replicas)) {
+		if !slices.ContainsFunc(nodes, func(at *redis.Options) bool { return at.Addr == addr }) {
+			at := own(nodes[0])
+			at.Addr = addr
+			nodes = append(nodes, at)
+		}
+	}
 	for _, id := range slices.Sorted(maps.Keys(others)) {
 		if !seen[id] && !slices.Contains(addrs, others[id]) {
 			addrs = append(addrs, others[id])
 		}
 	}
-	list := make([]*redis.Options, len(addrs))
-	for i, addr := range addrs {
-		list[i] = sentinelAt(f, addr)
+	for _, addr := range addrs {
+		nodes = append(nodes, sentinelAt(f, addr))
 	}
-	return list
+	return nodes
 }
 
 func sentinelAt(f *redis.FailoverOptions, addr string) *redis.Options {
@@ -67,20 +65,42 @@ func sentinelAt(f *redis.FailoverOptions, addr string) *redis.Options {
 	})
 }
 
-// acquainted returns a Sentinel's ID, and the addresses of the others by
-// theirs. One that does not answer is for the audit of it to report.
-func acquainted(ctx context.Context, f *redis.FailoverOptions, addr string) (id string, others map[string]string) {
-	rdb := redis.NewClient(sentinelAt(f, addr))
-	defer rdb.Close()
-	id, _ = rdb.Do(ctx, "SENTINEL", "MYID").Text()
-	list, _ := rdb.Do(ctx, "SENTINEL", "SENTINELS", f.MasterName).Slice()
-	others = map[string]string{}
+// view is what a Sentinel says: its ID, and the addresses of the others by
+// theirs and of the replicas by their names.
+type view struct {
+	id                  string
+	sentinels, replicas map[string]string
+}
+
+// views asks all that the options name side by side. What one does not say, or
+// that it does not answer, is for the audit of it to report.
+func views(ctx context.Context, f *redis.FailoverOptions) []view {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	list := make([]view, len(f.SentinelAddrs))
+	var wg sync.WaitGroup
+	for i, addr := range f.SentinelAddrs {
+		wg.Go(func() {
+			rdb := redis.NewClient(sentinelAt(f, addr))
+			defer rdb.Close()
+			list[i].id, _ = rdb.Do(ctx, "SENTINEL", "MYID").Text()
+			list[i].sentinels = acquainted(rdb.Do(ctx, "SENTINEL", "SENTINELS", f.MasterName), "runid")
+			list[i].replicas = acquainted(rdb.Do(ctx, "SENTINEL", "REPLICAS", f.MasterName), "name")
+		})
+	}
+	wg.Wait()
+	return list
+}
+
+func acquainted(cmd *redis.Cmd, by string) map[string]string {
+	list, _ := cmd.Slice()
+	addrs := map[string]string{}
 	for _, entry := range list {
 		fields, _ := entry.([]any)
 		one := flatten(fields)
-		others[one["runid"]] = net.JoinHostPort(one["ip"], one["port"])
+		addrs[one[by]] = net.JoinHostPort(one["ip"], one["port"])
 	}
-	return id, others
+	return addrs
 }
 
 // sentinel reports whether the node watches over others, and holds no data.

@@ -3,6 +3,7 @@ package audit_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -57,6 +58,21 @@ func knowsReplicas(t *testing.T, n *server.Server) {
 	})
 }
 
+// forgets waits until a node tells clients of five nodes.
+func forgets(t *testing.T, n *server.Server) {
+	t.Helper()
+	rdb := redis.NewClient(n.AdminOptions())
+	defer rdb.Close()
+	await(t, func() bool {
+		slots, err := rdb.Do(t.Context(), "CLUSTER", "SLOTS").Slice()
+		known := 0
+		for _, s := range slots {
+			known += len(s.([]any)) - 2 // two bounds, then the nodes
+		}
+		return err == nil && known == 5
+	})
+}
+
 // slow skips what takes some seconds to start, but in long runs.
 func slow(t *testing.T) {
 	if !servertest.Long() {
@@ -77,6 +93,21 @@ func TestCluster(t *testing.T) {
 		rdb := redis.NewClusterClient(c.AdminOptions())
 		t.Cleanup(func() { _ = rdb.Close() })
 		complete(t, look(t, rdb, audit.Options{}), nodes)
+
+		// A replica that is down is left out of CLUSTER SLOTS, and not of the report.
+		away := c.Nodes()[5]
+		if err := away.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range c.Nodes()[:5] {
+			forgets(t, n)
+		}
+		fresh := redis.NewClusterClient(c.AdminOptions()) // which has not heard of it
+		t.Cleanup(func() { _ = fresh.Close() })
+		r := look(t, fresh, audit.Options{})
+		if gone := r.Unreached(); len(r.Nodes) != 6 || len(gone) != 1 || gone[0].Addr != away.Addr() {
+			t.Errorf("%+v", r.Nodes)
+		}
 	})
 }
 
@@ -93,8 +124,9 @@ func silent(t *testing.T, r *audit.Report, sentinels []*server.Server) {
 	}
 }
 
-// TestSentinelThatIsAway is in the report all the same, as the others are.
-func TestSentinelThatIsAway(t *testing.T) {
+// TestAwayUnderSentinel has a Sentinel and a replica that are down: they are in
+// the report all the same.
+func TestAwayUnderSentinel(t *testing.T) {
 	slow(t)
 	each(t, func(t *testing.T, binary string) {
 		s := must[*server.Sentinel](t)(server.StartSentinel(t.Context(), server.Options{Binary: binary}))
@@ -103,12 +135,15 @@ func TestSentinelThatIsAway(t *testing.T) {
 		t.Cleanup(func() { _ = rdb.Close() })
 		seed := s.AdminOptions()
 		seed.SentinelAddrs = seed.SentinelAddrs[:1]
-		away := s.Sentinels()[2]
-		if err := away.Kill(); err != nil {
+		replica, sentinel := s.Nodes()[2], s.Sentinels()[2]
+		if err := errors.Join(replica.Kill(), sentinel.Kill()); err != nil {
 			t.Fatal(err)
 		}
+		await(t, func() bool {
+			return strings.Contains(rdb.Info(t.Context(), "replication").Val(), "connected_slaves:1")
+		})
 		r := look(t, rdb, audit.Options{Sentinels: seed})
-		if gone := r.Unreached(); len(r.Nodes) != 6 || len(gone) != 1 || gone[0].Addr != away.Addr() {
+		if gone := r.Unreached(); len(r.Nodes) != 6 || len(gone) != 2 || gone[0].Addr != replica.Addr() || gone[1].Addr != sentinel.Addr() {
 			t.Errorf("%+v", r.Nodes)
 		}
 	})
