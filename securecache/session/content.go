@@ -61,7 +61,7 @@ var strict = base64.RawURLEncoding.Strict()
 //
 // The times are Unix milliseconds, ends-at the session's absolute end.
 type content struct {
-	subject       string
+	subject       []byte
 	created, ends time.Time
 	value         []byte
 }
@@ -77,8 +77,8 @@ func (c content) encode() []byte {
 	return append(b, c.value...)
 }
 
-// parseContent is false for what encode cannot have returned. The value shares
-// b's memory.
+// parseContent is false for what encode cannot have returned. Subject and value
+// share b's memory.
 func parseContent(b []byte) (content, bool) {
 	if len(b) < contentFixed {
 		return content{}, false
@@ -87,7 +87,7 @@ func parseContent(b []byte) (content, bool) {
 	if length > uint64(len(b)-contentFixed) {
 		return content{}, false
 	}
-	subject, times := string(b[4:4+length]), b[4+length:]
+	subject, times := b[4:4+length], b[4+length:]
 	return content{
 		subject: subject, created: millis(times), ends: millis(times[6:]), value: times[12:],
 	}, true

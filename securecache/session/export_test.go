@@ -25,10 +25,10 @@ type Content struct {
 // ReadContent reads a record's content, false for what is none.
 func ReadContent(b []byte) (Content, bool) {
 	c, ok := parseContent(b)
-	return Content{c.subject, c.created, c.ends, c.value}, ok
+	return Content{string(c.subject), c.created, c.ends, c.value}, ok
 }
 
 // Encode writes what ReadContent reads.
 func (c Content) Encode() []byte {
-	return content{c.Subject, c.Created, c.Ends, c.Value}.encode()
+	return content{[]byte(c.Subject), c.Created, c.Ends, c.Value}.encode()
 }

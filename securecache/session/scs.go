@@ -46,16 +46,15 @@ func (s *SCS) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
 	if token == "" {
 		return nil, false, nil
 	}
-	key, _, err := s.keys(token)
+	key, err := s.key(token)
 	if err != nil {
 		return nil, false, err
 	}
 	item, err := s.cache.ItemAt(ctx, key)
-	var refused *securecache.RefusedError
-	switch {
-	case errors.Is(err, securecache.ErrMiss), errors.As(err, &refused):
-		return nil, false, nil
-	case err != nil:
+	if err != nil {
+		if _, refused := errors.AsType[*securecache.RefusedError](err); refused || errors.Is(err, securecache.ErrMiss) {
+			err = nil
+		}
 		return nil, false, err
 	}
 	c, ok := parseContent(item.Value)
@@ -134,13 +133,16 @@ func (s *SCS) Delete(token string) error {
 	return s.DeleteCtx(ctx, token)
 }
 
-// keys returns where a token's record and its tombstone stand: as sessions of a
-// subject of their own.
+// key returns where a token's record stands: as a session of a subject of its
+// own.
+func (s *SCS) key(token string) (securecache.Key, error) {
+	return s.cache.Tagged(token).Key(codec.KindSession, qualified(s.options.Realm, token))
+}
+
+// keys returns where a token's record stands, and its tombstone.
 func (s *SCS) keys(token string) (record, tombstone securecache.Key, err error) {
-	tagged := s.cache.Tagged(token)
-	if record, err = tagged.Key(codec.KindSession, qualified(s.options.Realm, token)); err != nil {
-		return record, tombstone, err
+	if record, err = s.key(token); err == nil {
+		tombstone, err = s.cache.Tagged(token).Key(codec.KindSubject, qualified(s.options.Realm, "\x00"+token))
 	}
-	tombstone, err = tagged.Key(codec.KindSubject, qualified(s.options.Realm, "\x00"+token))
 	return record, tombstone, err
 }

@@ -54,13 +54,13 @@ func (s *Store[T]) seal(key securecache.Key, c content) (*sealed, error) {
 		expires: earlier(ends, now.Add(2*s.options.Idle)), ttl: min(s.options.Idle, left).Milliseconds(),
 	}
 	var err error
-	if made.index, err = s.index(key, c.subject); err != nil {
+	if made.index, err = s.index(key, string(c.subject)); err != nil {
 		return nil, err
 	}
 	if made.record, err = s.cache.Seal(key, made.expires, made.content); err != nil {
 		return nil, err
 	}
-	made.event, err = announce(s.cache, key, c.subject, min(s.options.Idle, left))
+	made.event, err = announce(s.cache, key, string(c.subject), min(s.options.Idle, left))
 	return made, err
 }
 
@@ -70,13 +70,13 @@ func (s *Store[T]) adopt(made *sealed, c content) *Session[T] {
 	s.touched.due(made.key.String(), made.written)
 	tag, _ := codec.ETagOf(made.record)
 	return &Session[T]{
-		key: made.key, etag: tag, content: made.content, decoded: c,
+		key: made.key, etag: tag, content: made.content,
 		written: made.written, expires: made.expires, ends: s.ends(c),
 	}
 }
 
 // now is the cache's time as records hold it.
-func (s *Store[T]) now() time.Time { return s.cache.Now().UTC().Truncate(time.Millisecond) }
+func (s *Store[T]) now() time.Time { return time.UnixMilli(s.cache.Now().UnixMilli()).UTC() }
 
 // ends is a session's absolute end: the one that it was created with, unless the
 // timeout has become shorter.

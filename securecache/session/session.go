@@ -58,18 +58,17 @@ type Session[T any] struct {
 
 	key           securecache.Key
 	etag          codec.ETag
-	content       []byte // as it was opened; decoded holds it in parts
-	decoded       content
+	content       []byte // as it was sealed
 	written, ends time.Time
 	expires       time.Time // the record's end
 }
 
 // Subject returns whose session it is, "" for nobody's.
-func (s *Session[T]) Subject() string { return s.decoded.subject }
+func (s *Session[T]) Subject() string { return string(s.parts().subject) }
 
 // Created returns when the session was created: no update moves it, nor a new
 // token.
-func (s *Session[T]) Created() time.Time { return s.decoded.created }
+func (s *Session[T]) Created() time.Time { return s.parts().created }
 
 // Written returns when the record was last sealed: by a write, or because the
 // session was in use while an idle window went by.
@@ -77,6 +76,13 @@ func (s *Session[T]) Written() time.Time { return s.written }
 
 // Ends returns the absolute end.
 func (s *Session[T]) Ends() time.Time { return s.ends }
+
+// parts are what the content holds. They are not kept, since most that is read is
+// gone before anybody asks.
+func (s *Session[T]) parts() content {
+	c, _ := parseContent(s.content)
+	return c
+}
 
 // ID returns the name by which [Store.Revoke] knows the session. It can be
 // shown to the subject: it is no token, and nobody can make one of it.
@@ -102,7 +108,7 @@ func (s *Store[T]) begin(ctx context.Context, subject string, value T) (string, 
 	}
 	for attempt := 1; ; attempt++ {
 		now := s.now()
-		token, made, err := s.create(ctx, slot, content{subject, now, now.Add(s.options.Absolute), b})
+		token, made, err := s.create(ctx, slot, content{[]byte(subject), now, now.Add(s.options.Absolute), b})
 		// What was perhaps created is nobody's: its token was told to no one, and
 		// it ends when it has been idle. Sent again, the command could bring back a
 		// session that was destroyed meanwhile.
@@ -144,11 +150,11 @@ func (s *Store[T]) Get(ctx context.Context, token string) (*Session[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.find(ctx, key)
+	found, now, err := s.find(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.renew(ctx, found); err != nil {
+	if err := s.renew(ctx, found, now); err != nil {
 		return nil, err
 	}
 	return found, nil
@@ -164,7 +170,7 @@ func (s *Store[T]) Update(ctx context.Context, session *Session[T]) error {
 	if err != nil {
 		return err
 	}
-	next := session.decoded
+	next := session.parts()
 	next.value = b
 	return s.retry(ctx, session, func() error { return s.write(ctx, session, next) })
 }
@@ -186,7 +192,7 @@ func (s *Store[T]) move(ctx context.Context, token string) (string, *Session[T],
 	}
 	slot, _, _ := parseToken(token)
 	for range attempts {
-		found, err := s.find(ctx, key)
+		found, _, err := s.find(ctx, key)
 		if err != nil {
 			return "", nil, err
 		}
@@ -199,7 +205,8 @@ func (s *Store[T]) move(ctx context.Context, token string) (string, *Session[T],
 }
 
 func (s *Store[T]) moveOne(ctx context.Context, slot securecache.Slot, from *Session[T]) (string, *Session[T], error) {
-	token, made, err := s.place(slot, from.decoded)
+	c := from.parts()
+	token, made, err := s.place(slot, c)
 	if err != nil {
 		return "", nil, err
 	}
@@ -212,7 +219,7 @@ func (s *Store[T]) moveOne(ctx context.Context, slot securecache.Slot, from *Ses
 	if err != nil {
 		return "", nil, err
 	}
-	moved := s.adopt(made, from.decoded)
+	moved := s.adopt(made, c)
 	moved.Value = from.Value
 	return token, moved, nil
 }
@@ -266,28 +273,30 @@ func (s *Store[T]) end(ctx context.Context, session *Session[T], etag []byte) er
 	return err
 }
 
-// find reads the session at key without renewing it.
-func (s *Store[T]) find(ctx context.Context, key securecache.Key) (*Session[T], error) {
+// find reads the session at key without renewing it, and says when it lived.
+func (s *Store[T]) find(ctx context.Context, key securecache.Key) (*Session[T], time.Time, error) {
 	item, err := s.cache.ItemAt(ctx, key)
 	if err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
-	return s.decode(key, item)
+	now := s.now()
+	session, err := s.decode(key, item, now)
+	return session, now, err
 }
 
 var errContent = errors.New("session: a record is of a form that this version does not know")
 
 // decode reads what was opened.
-func (s *Store[T]) decode(key securecache.Key, item securecache.Item) (*Session[T], error) {
+func (s *Store[T]) decode(key securecache.Key, item securecache.Item, now time.Time) (*Session[T], error) {
 	c, ok := parseContent(item.Value)
 	if !ok {
 		return nil, errContent
 	}
 	session := &Session[T]{
-		key: key, etag: item.ETag, content: item.Value, decoded: c, written: item.Written, expires: item.Expires,
+		key: key, etag: item.ETag, content: item.Value, written: item.Written, expires: item.Expires,
 		ends: s.ends(c),
 	}
-	if !s.now().Before(session.ends) {
+	if !now.Before(session.ends) {
 		return nil, securecache.ErrMiss
 	}
 	if s.m.Unmarshal(c.value, &session.Value) != nil {
@@ -298,14 +307,13 @@ func (s *Store[T]) decode(key securecache.Key, item securecache.Item) (*Session[
 }
 
 // renew keeps a session that was read alive, unless this process did so of late.
-func (s *Store[T]) renew(ctx context.Context, session *Session[T]) error {
-	now := s.now()
+func (s *Store[T]) renew(ctx context.Context, session *Session[T], now time.Time) error {
 	if !s.touched.due(session.key.String(), now) {
 		return nil
 	}
 	var err error
 	if session.expires.Sub(now) < s.options.Idle && session.expires.Before(session.ends) {
-		err = s.write(ctx, session, session.decoded)
+		err = s.write(ctx, session, session.parts())
 	} else {
 		err = s.touch(ctx, session, now)
 	}

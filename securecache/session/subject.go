@@ -34,7 +34,7 @@ func (s *Store[T]) List(ctx context.Context, subject string) ([]*Session[T], err
 		if !theirs {
 			continue
 		}
-		session, err := s.decode(e.key, item)
+		session, err := s.decode(e.key, item, s.now())
 		switch {
 		case errors.Is(err, securecache.ErrMiss):
 		case err != nil:
@@ -126,7 +126,7 @@ func (s *Store[T]) before(ctx context.Context, e entry, subject string, t time.T
 		return false, err
 	}
 	c, ok := parseContent(content)
-	return !ok || c.subject == subject && c.created.Before(t), nil
+	return !ok || string(c.subject) == subject && c.created.Before(t), nil
 }
 
 // Revoke ends one session of subject, by its [Session.ID], and reports whether
@@ -220,7 +220,7 @@ func (s *Store[T]) open(ctx context.Context, e entry, subject string) (securecac
 	}
 	tag, _ := codec.ETagOf(e.record)
 	c, _ := parseContent(value)
-	return securecache.Item{Value: value, Written: header.Written, Expires: header.Expires, ETag: tag}, c.subject == subject, nil
+	return securecache.Item{Value: value, Written: header.Written, Expires: header.Expires, ETag: tag}, string(c.subject) == subject, nil
 }
 
 // pair reads a reply: whether the index was as it was known, and what follows

@@ -17,11 +17,11 @@ type touched struct {
 
 type touchedPart struct {
 	mu       sync.Mutex
-	began    time.Time
-	now, was map[uint64]time.Time
+	began    int64
+	now, was map[uint64]int64 // Unix nanoseconds, and nothing that the garbage collector follows
 }
 
-// touchedMost bounds one part's maps, two of some 40 bytes an entry.
+// touchedMost bounds one part's maps, two of some 20 bytes an entry.
 const touchedMost = 1 << 16
 
 func newTouched(interval time.Duration) *touched {
@@ -31,19 +31,20 @@ func newTouched(interval time.Duration) *touched {
 // due reports whether the session under key was not renewed for an interval,
 // and takes it for renewed from now on.
 func (t *touched) due(key string, now time.Time) bool {
+	at, interval := now.UnixNano(), int64(t.interval)
 	h := maphash.String(t.seed, key)
 	p := &t.parts[h%uint64(len(t.parts))]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, m := range []map[uint64]time.Time{p.now, p.was} {
+	for _, m := range [...]map[uint64]int64{p.now, p.was} {
 		// A clock that was set back must not keep sessions from being renewed.
-		if at, there := m[h]; there && now.Sub(at) < t.interval && !now.Before(at) {
+		if last, there := m[h]; there && at-last < interval && at >= last {
 			return false
 		}
 	}
-	if p.now == nil || now.Sub(p.began) >= t.interval || now.Before(p.began) || len(p.now) >= touchedMost {
-		p.was, p.now, p.began = p.now, make(map[uint64]time.Time), now
+	if p.now == nil || at-p.began >= interval || at < p.began || len(p.now) >= touchedMost {
+		p.was, p.now, p.began = p.now, make(map[uint64]int64), at
 	}
-	p.now[h] = now
+	p.now[h] = at
 	return true
 }
