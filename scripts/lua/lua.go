@@ -19,6 +19,7 @@ import (
 // concurrent use.
 type Script struct {
 	name, source, sha string
+	word              any // the sha as commands take it, so that none allocates it
 	repeatable        bool
 }
 
@@ -58,6 +59,7 @@ func Repeatable(s *Script) { s.repeatable = true }
 // [Repeatable], a script is never sent a second time once it may have run.
 func New(name, source string, options ...Option) *Script {
 	s := &Script{name: name, source: source, sha: digest(source)}
+	s.word = s.sha
 	for _, o := range options {
 		o(s)
 	}

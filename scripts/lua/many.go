@@ -90,9 +90,7 @@ func runThose(ctx context.Context, s *Script, calls []Call, which []int, outcome
 // pipeline sends commands on the runner's client.
 func (r *Runner) pipeline(ctx context.Context, cmds []redis.Cmder) []error {
 	pipe := r.rdb.Pipeline()
-	for _, cmd := range cmds {
-		_ = pipe.Process(ctx, cmd) // queues it; each command carries its own error
-	}
+	_ = pipe.BatchProcess(ctx, cmds...) // queues them; each command carries its own error
 	_, _ = pipe.Exec(ctx)
 	errs := make([]error, len(cmds))
 	for i, cmd := range cmds {

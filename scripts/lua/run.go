@@ -198,7 +198,7 @@ func (once) NoRetry() bool { return true }
 
 func evalsha(ctx context.Context, s *Script, keys []string, args []any) once {
 	words := make([]any, 0, 3+len(keys)+len(args))
-	words = append(words, "evalsha", s.sha, len(keys))
+	words = append(words, "evalsha", s.word, len(keys))
 	for _, k := range keys {
 		words = append(words, k)
 	}
