@@ -82,9 +82,7 @@ func (c *conn) processAll(ctx context.Context, cmds []redis.Cmder) []error {
 		return c.submitAll(ctx, cmds, errs)
 	}
 	pipe := c.rdb.Pipeline()
-	for _, cmd := range cmds {
-		_ = pipe.Process(ctx, cmd) // queues it; each command carries its own error
-	}
+	_ = pipe.BatchProcess(ctx, cmds...) // queues them; each command carries its own error
 	_, _ = pipe.Exec(ctx)
 	for i, cmd := range cmds {
 		errs[i] = c.noticed(cmd.Err())

@@ -2,28 +2,31 @@ package securecache
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // Read reads and opens the records at keys of any kind, in one round trip a
-// node, and answers for each as [Cache.GetMany] does.
-func (c *Cache) Read(ctx context.Context, keys []Key) []Result {
-	results := make([]Result, len(keys))
+// node, and appends to dst, which may be nil, an answer for each as
+// [Cache.GetMany] gives it.
+func (c *Cache) Read(ctx context.Context, dst []Result, keys []Key) []Result {
+	dst = slices.Grow(dst, len(keys))
 	cmds := make([]redis.Cmder, len(keys))
 	for i, k := range keys {
 		cmds[i] = redis.NewStringCmd(ctx, "get", k.text)
 	}
 	for i, err := range c.conn.processAll(ctx, cmds) {
 		if err != nil {
-			results[i].Err = c.absent(err)
+			dst = append(dst, Result{Err: c.absent(err)})
 			continue
 		}
 		record, _ := cmds[i].(*redis.StringCmd).Bytes()
-		results[i].Item, results[i].Err = c.item(ctx, keys[i], record)
+		item, err := c.item(ctx, keys[i], record)
+		dst = append(dst, Result{item, err})
 	}
-	return results
+	return dst
 }
 
 // Now returns the time by the clock that records are written and read by,

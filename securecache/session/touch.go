@@ -23,7 +23,7 @@ func (s *Store[T]) Touch(ctx context.Context, tokens []string) []error {
 	keys, at := s.parseAll(tokens, errs)
 	var renewals []renewal
 	var calls []securecache.Call
-	for n, r := range s.cache.Read(ctx, keys) {
+	for n, r := range s.cache.Read(ctx, nil, keys) {
 		made, err := s.anew(keys[n], r)
 		if err != nil {
 			errs[at[n]] = err

@@ -152,6 +152,7 @@ type Token struct {
 // where an entry is there and does not open.
 func (d *Denylist) Revoked(ctx context.Context, t Token) (bool, error) {
 	var room [2]securecache.Key
+	var answers [2]securecache.Result
 	keys := room[:0]
 	for _, id := range [...]ID{t.ID, subjectID(t.Subject)} {
 		if id.name == nil {
@@ -167,7 +168,7 @@ func (d *Denylist) Revoked(ctx context.Context, t Token) (bool, error) {
 		return true, fmt.Errorf("%w: neither a token nor a subject is given", ErrID)
 	}
 	revoked, failed := false, error(nil)
-	for i, r := range d.cache.Read(ctx, keys) {
+	for i, r := range d.cache.Read(ctx, answers[:0], keys) {
 		bySubject := t.Subject != "" && i == len(keys)-1
 		one, err := d.verdict(r, bySubject, t.Issued)
 		revoked = revoked || one
@@ -180,14 +181,9 @@ func (d *Denylist) Revoked(ctx context.Context, t Token) (bool, error) {
 
 // verdict reads one entry.
 func (d *Denylist) verdict(r securecache.Result, bySubject bool, issued time.Time) (bool, error) {
-	var refused *securecache.RefusedError
 	switch {
-	case errors.Is(r.Err, securecache.ErrMiss):
-		return false, nil
-	case errors.As(r.Err, &refused):
-		return true, r.Err
 	case r.Err != nil:
-		return !d.options.FailOpen, r.Err
+		return d.unread(r.Err)
 	case !bySubject:
 		return true, nil
 	case len(r.Value) != 8:
@@ -196,4 +192,13 @@ func (d *Denylist) verdict(r securecache.Result, bySubject bool, issued time.Tim
 		before := time.UnixMilli(int64(binary.BigEndian.Uint64(r.Value)))
 		return issued.Before(before), nil
 	}
+}
+
+// unread is the verdict on an entry that was not read.
+func (d *Denylist) unread(err error) (bool, error) {
+	if errors.Is(err, securecache.ErrMiss) {
+		return false, nil
+	}
+	_, refused := errors.AsType[*securecache.RefusedError](err)
+	return refused || !d.options.FailOpen, err
 }
