@@ -13,6 +13,7 @@ type Check struct {
 	Severity Severity
 
 	needs []source // on a Sentinel, those of onSentinel
+	host  bool     // it looks at the server's machine, which has to be asked for
 	look  func(*node) []finding
 }
 
@@ -72,6 +73,9 @@ func (c Check) run(n *node) (list []Result) {
 }
 
 func (c Check) findings(n *node) []finding {
+	if c.host && !n.options.Host {
+		return skip("not asked to look at this machine's files")
+	}
 	sources, means := c.sources(n)
 	if !means {
 		return skip("a Sentinel has nothing of the kind")

@@ -1,13 +1,21 @@
 package audit_test
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
@@ -118,6 +126,62 @@ func TestCertificates(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOldSignatures has chains of three whose links are signed with SHA-1 and
+// with SHA-256. What an authority has signed of itself is nothing.
+func TestOldSignatures(t *testing.T) {
+	key := must[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, 2048))
+	curve := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	for _, c := range []struct {
+		name                 string
+		leaf, between, above x509.SignatureAlgorithm
+		key                  crypto.Signer
+		want                 []string
+	}{
+		{"RSA", x509.SHA1WithRSA, x509.SHA256WithRSA, x509.SHA256WithRSA, key, []string{"SHA1-RSA"}},
+		{"ECDSA", x509.ECDSAWithSHA1, x509.ECDSAWithSHA256, x509.ECDSAWithSHA256, curve, []string{"ECDSA-SHA1"}},
+		{"between", x509.SHA256WithRSA, x509.SHA1WithRSA, x509.SHA256WithRSA, key, []string{"SHA1-RSA"}},
+		{"both", x509.SHA1WithRSA, x509.SHA1WithRSA, x509.SHA1WithRSA, key, []string{"SHA1-RSA", "SHA1-RSA"}},
+		{"the authority's of itself", x509.SHA256WithRSA, x509.SHA256WithRSA, x509.SHA1WithRSA, key, nil},
+		{"none", x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512, curve, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			pair := signed(t, c.key, c.above, c.between, c.leaf)
+			found := of(look(t, fake{}.start(t, &pair), audit.Options{Checks: []string{"T7"}}), "T7")
+			if len(found) != len(c.want) {
+				t.Fatalf("%+v", found)
+			}
+			for i, one := range found {
+				if one.Severity != audit.High || !strings.Contains(one.Evidence, "signed with "+c.want[i]) || len(one.Remedy) == 0 {
+					t.Errorf("%+v", one)
+				}
+			}
+		})
+	}
+}
+
+// signed makes a chain of one key, each link with its signature algorithm, the
+// root's first.
+func signed(t *testing.T, key crypto.Signer, algorithms ...x509.SignatureAlgorithm) (p pki.Pair) {
+	t.Helper()
+	var parent *x509.Certificate
+	for i, algorithm := range algorithms {
+		c := &x509.Certificate{SerialNumber: big.NewInt(int64(i)), Subject: pkix.Name{CommonName: strconv.Itoa(i)}, SignatureAlgorithm: algorithm,
+			IsCA: i < len(algorithms)-1, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
+		if parent == nil {
+			parent = c
+		}
+		der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), key)
+		if err != nil {
+			t.Skip("this build signs no such certificate: ", err)
+		}
+		parent = must[*x509.Certificate](t)(x509.ParseCertificate(der))
+		p.Cert = append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), p.Cert...)
+	}
+	p.Key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must[[]byte](t)(x509.MarshalPKCS8PrivateKey(key))})
+	return p
 }
 
 func TestFakes(t *testing.T) {

@@ -20,17 +20,13 @@ import (
 // hostChecks look at the process and the files, where the audit runs beside the
 // server.
 var hostChecks = []Check{
-	{ID: "S8", Title: "the server has a user of its own, and its files are nobody else's", Severity: High, needs: []source{fromInfo, fromConfig}, look: beside(processAndFiles)},
-	{ID: "T13", Title: "the certificate served is the one in the file", Severity: Medium, needs: []source{fromCertificate, fromConfig, fromInfo}, look: withTLS(beside(servedCertificate))},
+	{ID: "S8", Title: "the server has a user of its own, and its files are nobody else's", Severity: High, host: true, needs: []source{fromInfo, fromConfig}, look: beside(processAndFiles)},
+	{ID: "T13", Title: "the certificate served is the one in the file", Severity: Medium, host: true, needs: []source{fromCertificate, fromConfig, fromInfo}, look: withTLS(beside(servedCertificate))},
 }
 
-// beside skips a check that was not asked for, and does not judge a server that
-// is not seen to run on this machine.
+// beside does not judge a server that is not seen to run on this machine.
 func beside(look func(*node) []finding) func(*node) []finding {
 	return func(n *node) []finding {
-		if !n.options.Host {
-			return skip("not asked to look at this machine's files")
-		}
 		if n.sentinel() {
 			return unsure(notTold + "; its process and files have to be looked at by hand")
 		}

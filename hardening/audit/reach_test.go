@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/securecache/securecache-go/hardening"
 	"github.com/securecache/securecache-go/hardening/audit"
 )
 
@@ -109,6 +111,70 @@ func TestUnprivileged(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestMonitorLearnsNothingFalse audits as the user that watches a server. What
+// passes for it passes for the administrator too, on a good server and on bad
+// ones; and with the grants that the report names nothing stays unknown.
+func TestMonitorLearnsNothingFalse(t *testing.T) {
+	each(t, func(t *testing.T, binary string) {
+		for name, b := range map[string]*bench{
+			"good": hardened(t, binary, nil),
+			"bad": hardened(t, binary, []string{"timeout 0", "maxmemory 0", "protected-mode no", "bind 0.0.0.0", "sanitize-dump-payload no",
+				"acl-pubsub-default allchannels", "notify-keyspace-events Ex", "replica-read-only no", "maxmemory-clients 0", "enable-debug-command yes",
+				"client-output-buffer-limit normal 0 0 0", "tls-auth-clients optional", "save 60 1", "rename-command SHUTDOWN hidden"},
+				"bob reset on nopass ~* &* +@all"),
+		} {
+			admin := b.client(t, "admin")
+			b.do(t, monitor(t, b)...)
+			r, all := look(t, b.client(t, "monitor"), audit.Options{}), b.audit(t, audit.Options{Admins: []string{"monitor"}})
+			for _, one := range r.Of(audit.Passed) {
+				if failed := of(all, one.Check); len(failed) != 0 {
+					t.Errorf("%s: passed for the monitor: %+v", name, failed)
+				}
+			}
+			words := []any{"ACL", "SETUSER", "monitor", "~*"} // what the sample reads
+			for _, one := range r.Of(audit.Unknown) {
+				if one.Needs == "" && one.Evidence == "" {
+					t.Errorf("%s: it does not say what it needs: %+v", name, one)
+				}
+				for w := range strings.FieldsSeq(one.Needs) {
+					words = append(words, w)
+				}
+			}
+			for _, id := range []string{"S8", "T13"} { // which were not asked for
+				if slices.ContainsFunc(r.Of(audit.Unknown), func(one audit.Result) bool { return one.Check == id }) {
+					t.Errorf("%s: %s is unknown", name, id)
+				}
+			}
+			if len(words) < 10 {
+				t.Errorf("%s: the monitor sees too much: %+v", name, r.Results)
+			}
+			if err := admin.Do(t.Context(), words...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			known := look(t, b.client(t, "monitor"), audit.Options{Admins: []string{"admin", "monitor"}})
+			for _, one := range known.Of(audit.Unknown) {
+				if !slices.ContainsFunc(all.Of(audit.Unknown), func(a audit.Result) bool { return a.Check == one.Check }) {
+					t.Errorf("%s: still unknown: %+v", name, one)
+				}
+			}
+		}
+	})
+}
+
+// monitor is the command that makes the user which the package hardening renders.
+func monitor(t testing.TB, b *bench) (words []any) {
+	t.Helper()
+	line, err := hardening.ACL(hardening.Profile{Role: hardening.Monitor, PasswordSHA256: strings.TrimPrefix(hashed(b.password), "#"), Version: "7.0.0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	words = []any{"ACL", "SETUSER"}
+	for w := range strings.FieldsSeq(strings.TrimPrefix(line, "user ")) {
+		words = append(words, w)
+	}
+	return words
 }
 
 func TestOptionsAreChecked(t *testing.T) {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -121,6 +122,9 @@ func certificateStrength(n *node) (list []finding) {
 	for _, c := range n.dials.chain {
 		if key, is := c.PublicKey.(*rsa.PublicKey); is && key.N.BitLen() < minRSA {
 			list = append(list, advise(fmt.Sprintf("an RSA key of %d bits", key.N.BitLen()), "issue one with ECDSA P-256 or RSA of 3072 bits")...)
+		}
+		if bytes.Equal(c.RawIssuer, c.RawSubject) && c.IsCA {
+			continue // nobody relies on what an authority has signed of itself
 		}
 		if slices.Contains([]x509.SignatureAlgorithm{x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1, x509.MD5WithRSA}, c.SignatureAlgorithm) {
 			list = append(list, advise("a certificate signed with "+c.SignatureAlgorithm.String(), "issue one signed with SHA-256")...)
