@@ -40,9 +40,9 @@ they are found to have too many rights. So are the users by which Sentinels talk
 to each other. A plaintext server is given as redis://HOST:PORT, and one that
 takes clients without a certificate with --tls-ca alone; both are findings.
 
-A Sentinel has users, connections and TLS, but neither data nor CONFIG: of the
-settings it knows no more than INFO tells, and the rest is unknown. --fix changes
-nothing on it, and says what to do by hand.
+A Sentinel has users, connections and TLS, but neither data nor CONFIG: of its
+settings it tells what INFO has, and the rest is unknown unless --host finds it in
+its file. --fix changes nothing on it, and says what to do by hand.
 
 --waivers takes a file with findings that are accepted for a time:
 

@@ -27,9 +27,6 @@ var hostChecks = []Check{
 // beside does not judge a server that is not seen to run on this machine.
 func beside(look func(*node) []finding) func(*node) []finding {
 	return func(n *node) []finding {
-		if n.sentinel() {
-			return unsure(notTold + "; its process and files have to be looked at by hand")
-		}
 		if why := n.elsewhere(); why != "" {
 			return unsure(why)
 		}
@@ -129,6 +126,8 @@ func judgeFile(name, path string, uid uint32) []finding {
 		return about(High, fmt.Sprintf("may be written by everybody (%03o)", mode), "chmod o-rwx "+path)
 	case mode&0o004 != 0 && strings.HasSuffix(name, "key-file"):
 		return about(High, fmt.Sprintf("may be read by everybody (%03o)", mode), "chmod o-rwx "+path+"; issue a new key")
+	case mode&0o004 != 0 && name == "config_file": // every rewrite gives it the mode anew
+		return about(Medium, fmt.Sprintf("may be read by everybody (%03o)", mode), "chmod o-rwx "+path+"; and UMask=0077 in the systemd unit, for when the server rewrites it")
 	case mode&0o004 != 0:
 		return about(Medium, fmt.Sprintf("may be read by everybody (%03o)", mode), "chmod o-rwx "+path)
 	}
@@ -162,6 +161,9 @@ func servedCertificate(n *node) []finding {
 	}
 	if filed.Equal(n.leaf()) {
 		return nil
+	}
+	if n.sentinel() {
+		return advise(fmt.Sprintf("serial %x is served, and %x is in the file", n.leaf().SerialNumber, filed.SerialNumber), "restart the Sentinel")
 	}
 	evidence := fmt.Sprintf("serial %x is served, and %x is in the file", n.leaf().SerialNumber, filed.SerialNumber)
 	config := n.clientTLS()

@@ -164,7 +164,7 @@ func (n *node) ask() {
 	}
 	n.identify(flat(hello))
 	if n.sentinel() {
-		n.listening()
+		n.settle()
 	}
 }
 

@@ -5,13 +5,10 @@ import (
 	"maps"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
-
-const notTold = "a Sentinel does not tell its settings: look into its configuration file"
 
 // onSentinel are the checks that mean something on a Sentinel, which has users,
 // connections and TLS, but no data and no CONFIG. Those with sources of their
@@ -21,8 +18,8 @@ var onSentinel = map[string][]source{
 	"A1": nil, "A2": nil, "A3": {fromUsers}, "A4": nil, "A5": nil, "A7": nil, "A8": nil,
 	"A10": nil, "A11": nil, "A12": nil, "A13": nil,
 	"T1": nil, "T2": nil, "T3": nil, "T4": nil, "T5": nil, "T6": nil, "T7": nil, "T8": nil,
-	"T9": nil, "T10": nil, "T11": {fromUsers}, "T12": nil, "T13": {fromCertificate, fromInfo},
-	"S5": nil, "S6": nil, "S8": {fromInfo}, "S11": nil,
+	"T9": nil, "T10": nil, "T11": {fromUsers}, "T12": nil, "T13": nil,
+	"S5": nil, "S6": nil, "S8": nil, "S11": nil,
 }
 
 func inSentinelFile(l string) string {
@@ -105,55 +102,6 @@ func acquainted(cmd *redis.Cmd, by string) map[string]string {
 
 // sentinel reports whether the node watches over others, and holds no data.
 func (n *node) sentinel() bool { return n.role() == "sentinel" }
-
-// listening fills in what a Sentinel tells of its settings, which it does not
-// have CONFIG for: in INFO, the addresses and ports from Redis 7.2 and Valkey on,
-// before that one port, which is the plaintext one where there is one.
-func (n *node) listening() {
-	n.missing[fromConfig] = gap{why: notTold}
-	if n.info == nil {
-		return
-	}
-	n.config = map[string]string{"port": "0", "tls-port": "0"}
-	var bound []string
-	for name, value := range n.info {
-		if strings.HasPrefix(name, "listener") {
-			bound = append(bound, n.listener(value)...)
-		}
-	}
-	if bound != nil {
-		n.config["bind"] = strings.Join(bound, " ")
-		return
-	}
-	n.missing[fromAddresses] = gap{why: notTold}
-	_, came, _ := net.SplitHostPort(n.self["laddr"])
-	switch told := n.info["tcp_port"]; {
-	case n.at.TLSConfig == nil || came == "":
-		n.missing[fromPorts] = gap{why: notTold}
-	case told != came:
-		n.config["port"], n.config["tls-port"] = told, came
-	default:
-		n.config["tls-port"] = came
-	}
-}
-
-// listener notes the port of "name=tls,bind=127.0.0.1,bind=::1,port=26379" and
-// returns its addresses.
-func (n *node) listener(text string) (bound []string) {
-	name := map[string]string{"tcp": "port", "tls": "tls-port"}[pairs(text, ",", "=")["name"]]
-	if name == "" {
-		return nil
-	}
-	for part := range strings.SplitSeq(text, ",") {
-		switch field, value, _ := strings.Cut(part, "="); field {
-		case "bind":
-			bound = append(bound, value)
-		case "port":
-			n.config[name] = value
-		}
-	}
-	return bound
-}
 
 // plaintextSentinel is of one that has answered without TLS. Where it tells of a
 // TLS port as well, N4 has it.

@@ -2,6 +2,10 @@ package audit_test
 
 import (
 	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -185,6 +189,43 @@ func TestPortsOfASentinel(t *testing.T) {
 			}
 		}
 		byHand(t, alone, r)
+	})
+}
+
+// TestFileOfASentinel has the settings that it does not tell from its file.
+func TestFileOfASentinel(t *testing.T) {
+	onLinux(t)
+	each(t, func(t *testing.T, binary string) {
+		on := audit.Options{Host: true}
+		b := watcher(t, binary, []string{"timeout 300"})
+		// It has written its file anew, as its umask has it.
+		if err := errors.Join(os.Chmod(b.dir, 0o700), os.Chmod(b.conf(), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		r := b.audit(t, on)
+		for _, one := range r.Results {
+			switch {
+			case slices.Contains(always, one.Check), one.Check == "T3", strings.Contains(one.Evidence, "as root"): // as tests may run
+			case one.Status == audit.Failed, one.Status == audit.Unknown:
+				t.Errorf("%+v", one)
+			}
+		}
+		if err := os.Chmod(filepath.Join(b.dir, "key.pem"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := files(b.audit(t, on)); !slices.Equal(got, []string{"tls-key-file"}) {
+			t.Errorf("%v", got)
+		}
+		b = watcher(t, binary, []string{"bind 0.0.0.0", "tls-replication no", "unixsocket s", "unixsocketperm 777", "requirepass a-password-of-this-test"})
+		r = b.audit(t, on)
+		for _, id := range []string{"N3", "N5", "N6", "T10", "A11"} {
+			if found := of(r, id); len(found) != 1 || strings.Contains(strings.Join(found[0].Remedy, " "), "CONFIG SET") {
+				t.Errorf("%s: %+v", id, found)
+			}
+		}
+		if text := fmt.Sprintf("%+v", r); strings.Contains(text, "password-of-this-test") {
+			t.Error("the report holds a password")
+		}
 	})
 }
 

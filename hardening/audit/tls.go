@@ -170,8 +170,8 @@ func certificateUser(n *node) []finding {
 	if !n.defaultUser().on {
 		return nil
 	}
-	if n.sentinel() {
-		return unsure("a Sentinel does not tell tls-auth-clients-user, and the default user is on")
+	if _, missing := n.missing[fromConfig]; missing {
+		return unsure("tls-auth-clients-user cannot be seen, and the default user is on")
 	}
 	if !n.byCertificate() {
 		return nil
