@@ -17,8 +17,9 @@
 // TTL is one idle window. Reading a session is one GET; where this process has
 // not renewed it for a tenth of the idle timeout it renews the TTL, and seals
 // the record anew where less than one window of it is left. A session may
-// therefore end a tenth of a window early. A server that keeps it alive gains at
-// most one window, and never passes the absolute end.
+// therefore end a tenth of a window early, and a tenth more for each renewal that
+// failed, of which [Options.OnError] is told. A server that keeps it alive gains
+// at most one window, and never passes the absolute end.
 //
 // [Store.Touch] does the same for many sessions at once that are held open and
 // not read. Nothing else renews several: who reads a session has renewed it.
