@@ -93,8 +93,12 @@ func clientMemory(n *node) []finding {
 	switch value, known := n.config["maxmemory-clients"]; {
 	case !known:
 		return skip("this server has no maxmemory-clients")
-	case value == "0":
-		return set("maxmemory-clients is 0", "maxmemory-clients", "5%")
+	case value != "0":
+		return nil
 	}
-	return nil
+	if mended, yes := clientEviction.touches(n.server, n.version); yes && !n.origin().mends(clientEvictionID) {
+		return advise("maxmemory-clients is 0, and what bounds it may crash this version ("+clientEvictionID+")",
+			"update to "+mended+" or later, then: CONFIG SET maxmemory-clients 5%")
+	}
+	return set("maxmemory-clients is 0", "maxmemory-clients", "5%")
 }

@@ -73,6 +73,10 @@ func TestWeaknesses(t *testing.T) {
 		{valkey("9.0.2"), exposed, "CVE-2025-67733", "CVE-2026-21863"},
 		{valkey("9.0.3"), exposed, "CVE-2026-25243", "CVE-2025-67733"},
 		{valkey("9.1.0"), exposed, "CVE-2026-63639", "CVE-2026-25243"},
+		{valkey("8.0.8"), exposed, "CVE-2026-23479", "CVE-2025-67733"},
+		{valkey("9.0.5"), exposed, "CVE-2026-130822", "GHSA-fq2f-crmw-q97r"},
+		{valkey("9.1.1"), exposed, "GHSA-fq2f-crmw-q97r", "CVE-2026-63639"},
+		{valkey("9.1.2"), exposed, "CVE-2026-130822", "GHSA-fq2f-crmw-q97r"},
 		{valkey("9.1.1"), inCluster, "GHSA-f4q9-j22m-xqq9", "CVE-2026-63639"},
 		{valkey("9.1.3"), exposed, "CVE-2026-130822", "GHSA-f4q9-j22m-xqq9"},
 		{valkey("9.1.3"), plain, "", "CVE-2026-130822"},
@@ -97,6 +101,16 @@ func TestWeaknesses(t *testing.T) {
 				t.Errorf("%+v", found)
 			}
 		})
+	}
+}
+
+// TestNoFixOpensAWeakness: a bound that a version does not survive is not set.
+func TestNoFixOpensAWeakness(t *testing.T) {
+	for info, fixes := range map[string]int{valkey("9.1.3"): 0, valkey("9.1.4"): 1, "redis_version:7.4.11": 1} {
+		found := of(look(t, fake{info: info, config: plain}.start(t, nil), audit.Options{Checks: []string{"M6"}}), "M6")
+		if len(found) != 1 || len(found[0].Fixes) != fixes || len(found[0].Remedy) != 1 {
+			t.Errorf("%s: %+v", info, found)
+		}
 	}
 }
 
