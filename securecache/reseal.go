@@ -3,6 +3,7 @@ package securecache
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/redis/go-redis/v9"
 
@@ -44,7 +45,9 @@ func (r *Resealed) Add(o Resealed) {
 // [codec.Codec.Reseal] does. Written-at, expires-at and the server's TTL stay. A
 // record that somebody replaces meanwhile is left to them, so it is safe beside
 // live traffic. It takes two round trips a node, and holds all records that it
-// reads at once; only hashes are read in portions.
+// reads at once; only hashes are read in portions. A script that writes them
+// is given 64 records and 256 KiB at most, which keep the server for about half
+// a millisecond; a larger record goes alone, as all do on a cluster.
 //
 // An error ends it half-way. Asking again with the same keys does the rest and
 // counts what was done before as Already.
@@ -130,7 +133,7 @@ func (r *resealer) strings(ctx context.Context, found []Key) error {
 			}
 		}
 	}
-	return r.send(ctx, swaps)
+	return r.replace(ctx, swaps)
 }
 
 // hash re-seals the fields of a hash, some hundred at a time.
@@ -152,7 +155,7 @@ func (r *resealer) hash(ctx context.Context, key Key) error {
 				return r.failed(err)
 			}
 		}
-		if err := r.send(ctx, swaps); err != nil || next == 0 {
+		if err := r.send(ctx, lua.ReplaceField, replaceFields(swaps)); err != nil || next == 0 {
 			return err
 		}
 		cursor = next
@@ -220,25 +223,65 @@ func (r *resealer) refuseOne(k Key, err *RefusedError) {
 	_ = r.refuse(k, err)
 }
 
-// send swaps the records, in one round trip a node. The scripts are repeatable:
-// go-redis may send them again.
-func (r *resealer) send(ctx context.Context, swaps []swap) error {
-	if len(swaps) == 0 {
-		return nil
+// What one call of replaceall is given at most, but for a record that is larger
+// by itself: the server does nothing else while a script runs.
+const (
+	callRecords = 64
+	callBytes   = 256 << 10
+)
+
+// replace swaps strings, many to a call. On a cluster each goes alone: the keys
+// of a call have to share a slot, and one that moves is not to be had whole.
+func (r *resealer) replace(ctx context.Context, swaps []swap) error {
+	if r.conn.cluster != nil {
+		return r.send(ctx, lua.ReplaceAll, replaceAll(swaps, 1))
 	}
-	script := lua.Replace
-	if swaps[0].field != "" {
-		script = lua.ReplaceField
+	before := r.Resealed
+	err := r.send(ctx, lua.ReplaceAll, replaceAll(swaps, callRecords))
+	if redis.HasErrorPrefix(err, "CROSSSLOT") { // a cluster that hides behind one address
+		r.Resealed = before // what was replaced says so again
+		err = r.send(ctx, lua.ReplaceAll, replaceAll(swaps, 1))
 	}
+	return err
+}
+
+// replaceAll spreads swaps over calls of so many records at most.
+func replaceAll(swaps []swap, most int) (calls []lua.Call) {
+	size := 0
+	for i := range swaps {
+		s := &swaps[i]
+		size += len(s.replacement)
+		if i == 0 || size > callBytes || len(calls[len(calls)-1].Keys) == most {
+			n := min(most, len(swaps)-i)
+			calls = append(calls, lua.Call{Keys: make([]string, 0, n), Args: make([]any, 0, 2*n)})
+			size = len(s.replacement)
+		}
+		last := &calls[len(calls)-1]
+		last.Keys, last.Args = append(last.Keys, s.key.text), append(last.Args, s.etag[:], s.replacement)
+	}
+	return calls
+}
+
+func replaceFields(swaps []swap) []lua.Call {
 	calls := make([]lua.Call, len(swaps))
 	for i := range swaps {
-		calls[i] = swaps[i].call()
+		s := &swaps[i]
+		calls[i] = lua.Call{Keys: []string{s.key.text}, Args: []any{s.field, s.etag[:], s.replacement}}
+	}
+	return calls
+}
+
+// send makes the calls, in one round trip a node. The scripts are repeatable:
+// go-redis may send them again.
+func (r *resealer) send(ctx context.Context, script *lua.Script, calls []lua.Call) error {
+	if len(calls) == 0 {
+		return nil
 	}
 	var first error
-	for _, outcome := range r.scripts.RunMany(ctx, script, calls, r.conn.processAll) {
+	for i, outcome := range r.scripts.RunMany(ctx, script, calls, r.conn.processAll) {
 		err := outcome.Err
 		if err == nil {
-			err = r.settle(outcome.Reply)
+			err = r.settle(outcome.Reply, len(calls[i].Keys))
 		}
 		if err != nil && first == nil {
 			first = r.failed(err)
@@ -247,24 +290,26 @@ func (r *resealer) send(ctx context.Context, swaps []swap) error {
 	return first
 }
 
-func (s *swap) call() lua.Call {
-	if s.field == "" {
-		return lua.Call{Keys: []string{s.key.text}, Args: []any{s.etag[:], s.replacement, 0}}
+// settle counts a script's answers: replaceall's list, or replacefield's one.
+func (r *resealer) settle(reply lua.Reply, records int) error {
+	codes, list := reply.Value.([]any)
+	if !list {
+		codes = []any{reply.Value}
 	}
-	return lua.Call{Keys: []string{s.key.text}, Args: []any{s.field, s.etag[:], s.replacement}}
-}
-
-// settle counts a script's answer.
-func (r *resealer) settle(reply lua.Reply) error {
-	switch code, err := reply.Int(); {
-	case err != nil:
-		return err
-	case code > 0:
-		r.Sealed++
-	case code == 0:
-		r.Changed++
-	default:
-		r.Gone++
+	if len(codes) != records {
+		return fmt.Errorf("securecache: a script gave %d answers for %d records", len(codes), records)
+	}
+	for _, one := range codes {
+		switch code, err := (lua.Reply{Value: one}).Int(); {
+		case err != nil:
+			return err
+		case code > 0:
+			r.Sealed++
+		case code == 0:
+			r.Changed++
+		default:
+			r.Gone++
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package securecache_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"path/filepath"
 	"testing"
@@ -36,22 +37,44 @@ func startResealer(t *testing.T, batch bool) *resealer {
 
 func startResealerIn(t *testing.T, layout keys.Layout, batch bool) *resealer {
 	t.Helper()
-	r := &resealer{env: securecachetest.Start(t), file: filepath.Join(t.TempDir(), "keyring.json"), clock: servertest.NewClock(time.Now())}
+	env := securecachetest.Start(t)
+	r := newResealer(t, env.Namespace, layout)
+	r.env = env
+	r.connect(t, env.Server.OperatorURL(), env.TLS, batch)
+	return r
+}
+
+// newResealer makes the keyring, and no cache yet.
+func newResealer(t *testing.T, namespace string, layout keys.Layout) *resealer {
+	t.Helper()
+	r := &resealer{file: filepath.Join(t.TempDir(), "keyring.json"), clock: servertest.NewClock(time.Now())}
 	ctx, store, wrapper := t.Context(), keys.NewFile(r.file), keys.InsecurePlain()
-	ok(t, keys.Create(ctx, r.env.Namespace, store, wrapper, layout))
+	ok(t, keys.Create(ctx, namespace, store, wrapper, layout))
 	var err error
-	r.keyring, err = keys.Open(ctx, r.env.Namespace, store, wrapper, nil)
+	r.keyring, err = keys.Open(ctx, namespace, store, wrapper, nil)
 	ok(t, err)
 	t.Cleanup(func() { _ = r.keyring.Close() })
-	r.rdb, err = securecache.Connect(r.env.Server.OperatorURL(), r.env.TLS)
+	return r
+}
+
+func (r *resealer) connect(t *testing.T, url string, config *tls.Config, batch bool) {
+	t.Helper()
+	rdb, err := securecache.Connect(url, config)
 	ok(t, err)
-	t.Cleanup(func() { _ = r.rdb.Close() })
-	r.Cache, err = securecache.New(r.rdb, r.keyring, &securecache.Options{
+	t.Cleanup(func() { _ = rdb.Close() })
+	r.on(t, rdb, batch)
+}
+
+// on makes the cache, on a client.
+func (r *resealer) on(t *testing.T, rdb redis.UniversalClient, batch bool) {
+	t.Helper()
+	var err error
+	r.rdb = rdb
+	r.Cache, err = securecache.New(rdb, r.keyring, &securecache.Options{
 		Batch: batch, OnRefused: r.refused.add, Codec: codec.Options{Now: r.clock.Now},
 	})
 	ok(t, err)
 	t.Cleanup(func() { _ = r.Cache.Close() })
-	return r
 }
 
 // rotate makes another key the primary at once: it is made by a process whose
@@ -59,7 +82,7 @@ func startResealerIn(t *testing.T, layout keys.Layout, batch bool) *resealer {
 func (r *resealer) rotate(t *testing.T) keys.ID {
 	t.Helper()
 	slow := func() time.Time { return time.Now().Add(-time.Hour) }
-	k, err := keys.Open(t.Context(), r.env.Namespace, keys.NewFile(r.file), keys.InsecurePlain(), &keys.Options{Now: slow})
+	k, err := keys.Open(t.Context(), r.keyring.Namespace(), keys.NewFile(r.file), keys.InsecurePlain(), &keys.Options{Now: slow})
 	ok(t, err)
 	defer k.Close()
 	info, err := k.Rotate(t.Context())
@@ -229,30 +252,6 @@ func TestResealHashes(t *testing.T) {
 	}
 }
 
-// TestResealLosesNoWrite writes between the read of a record and its
-// replacement: the hook runs when the commands of the second round trip are
-// about to be sent.
-func TestResealLosesNoWrite(t *testing.T) {
-	t.Parallel()
-	ctx, r := t.Context(), startResealer(t, false)
-	changed, deleted := r.place(t, codec.KindValue, "changed"), r.place(t, codec.KindValue, "deleted")
-	r.rotate(t)
-	r.rdb.AddHook(&beforeScripts{do: func() {
-		record, err := r.Seal(changed, r.clock.Now().Add(time.Hour), []byte("newer"))
-		ok(t, err)
-		ok(t, r.env.Admin.Set(ctx, changed.String(), record, time.Hour).Err())
-		ok(t, r.env.Admin.Del(ctx, deleted.String()).Err())
-	}})
-	got, err := r.Reseal(ctx, []securecache.Key{changed, deleted})
-	ok(t, err)
-	if got.Changed != 1 || got.Gone != 1 || got.Sealed != 0 {
-		t.Errorf("%+v", got)
-	}
-	if value, err := r.Get(ctx, "changed"); err != nil || string(value) != "newer" {
-		t.Errorf("%q, %v", value, err)
-	}
-}
-
 // TestResealWithoutScripts takes the scripts away: they are loaded again, and
 // where that is not allowed the error says so.
 func TestResealWithoutScripts(t *testing.T) {
@@ -307,24 +306,4 @@ func canceled(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	cancel()
 	return ctx
-}
-
-// beforeScripts does something once, before a pipeline of scripts is sent.
-type beforeScripts struct {
-	do   func()
-	done bool
-}
-
-func (h *beforeScripts) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (h *beforeScripts) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
-
-func (h *beforeScripts) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if cmds[0].Name() == "evalsha" && !h.done {
-			h.done = true
-			h.do()
-		}
-		return next(ctx, cmds)
-	}
 }

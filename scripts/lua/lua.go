@@ -26,6 +26,8 @@ type Script struct {
 var (
 	//go:embed replace.lua
 	replaceSource string
+	//go:embed replaceall.lua
+	replaceAllSource string
 	//go:embed replacefield.lua
 	replaceFieldSource string
 	//go:embed touch.lua
@@ -33,6 +35,9 @@ var (
 
 	// Replace swaps a record for another if it is still the one that was read.
 	Replace = New("replace", replaceSource, Repeatable)
+	// ReplaceAll swaps many records for others, each if it is still the one that
+	// was read. No other command runs meanwhile, so give it few at a time.
+	ReplaceAll = New("replaceall", replaceAllSource, Repeatable)
 	// ReplaceField swaps a record in a field of a hash for another if it is still
 	// the one that was read.
 	ReplaceField = New("replacefield", replaceFieldSource, Repeatable)
@@ -42,7 +47,7 @@ var (
 
 // All returns the scripts of this package, in the order of their names.
 func All() []*Script {
-	all := slices.Concat([]*Script{Replace, ReplaceField, Touch}, limits, locks, session, schedule, token)
+	all := slices.Concat([]*Script{Replace, ReplaceAll, ReplaceField, Touch}, limits, locks, session, schedule, token)
 	slices.SortFunc(all, func(a, b *Script) int { return strings.Compare(a.name, b.name) })
 	return all
 }

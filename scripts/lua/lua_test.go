@@ -228,6 +228,7 @@ var whole = map[string]struct {
 	"releaselock":     {lockKeys, []any{mine}, "hash"},
 	"renewlease":      {[]string{limitKey}, []any{mine, 1000}, "hash"},
 	"replace":         {[]string{key}, []any{head('1', 0)[:60], head('2', 0), 0}, "hash"},
+	"replaceall":      {[]string{key}, []any{head('1', 0)[:60], head('2', 0)}, "hash"},
 	"replacefield":    {[]string{key}, []any{"field", head('1', 0)[:60], head('2', 0)}, "string"},
 	"requeue":         {[]string{dueKey, eventKey, deadKey}, []any{wakeKey, scheduledID}, "string"},
 	"resetlimit":      {[]string{limitKey}, nil, anything},

@@ -14,11 +14,8 @@ local head = redis.call('GETRANGE', KEYS[1], 0, 59)
 if #head == 0 then
   return -1
 end
-if head == string.sub(ARGV[2], 1, 60) then
-  return 2
-end
 if head ~= ARGV[1] then
-  return 0
+  return head == string.sub(ARGV[2], 1, 60) and 2 or 0
 end
 local ttl = tonumber(ARGV[3])
 if ttl > 0 then
