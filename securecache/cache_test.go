@@ -192,6 +192,31 @@ func TestMany(t *testing.T) {
 	})
 }
 
+func TestReadAppends(t *testing.T) {
+	faces(t, func(t *testing.T, o securecache.Options) {
+		_, c := start(t, &o)
+		set(t, c, "one", "1", time.Minute)
+		set(t, c, "two", "2", time.Minute)
+		var keys []securecache.Key
+		for _, name := range []string{"two", "nobody", "one"} {
+			key, err := c.Key(codec.KindValue, name)
+			ok(t, err)
+			keys = append(keys, key)
+		}
+		first := securecache.Result{Err: errors.New("what was there before")}
+		for _, dst := range [][]securecache.Result{{first}, append(make([]securecache.Result, 0, 8), first)} {
+			got := c.Read(t.Context(), dst, keys)
+			if len(got) != 4 || got[0].Err != first.Err || string(got[1].Value) != "2" || !errors.Is(got[2].Err, securecache.ErrMiss) ||
+				string(got[3].Value) != "1" {
+				t.Errorf("with room for %d: %+v", cap(dst), got)
+			}
+		}
+		if got := c.Read(t.Context(), nil, nil); len(got) != 0 {
+			t.Errorf("no keys: %+v", got)
+		}
+	})
+}
+
 func TestTouchMany(t *testing.T) {
 	faces(t, func(t *testing.T, o securecache.Options) {
 		env, c := start(t, &o)
