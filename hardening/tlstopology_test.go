@@ -99,6 +99,7 @@ func TestRotationOnTopologies(t *testing.T) {
 // every server. Its old connections end by themselves within the bound, on the
 // nodes that it has not used since too.
 func TestRevokedClientIsGoneFromTopologies(t *testing.T) {
+	t.Parallel() // it waits for most of its time
 	onTopologies(t, func(t *testing.T, s *site) {
 		another, err := pki.New("another client's")
 		if err != nil {

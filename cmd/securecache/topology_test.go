@@ -38,6 +38,7 @@ func loginFlags(t *testing.T, raw, user, password string, first *server.Server) 
 // keep it. One that is down is told of, also when clients do not know it any more.
 func TestACLApplyOnACluster(t *testing.T) {
 	long(t)
+	t.Parallel()
 	servertest.Each(t, func(t *testing.T, binary string) {
 		c, err := server.StartCluster(t.Context(), server.Options{Binary: binary})
 		check(t, err)
@@ -67,6 +68,7 @@ func TestACLApplyOnACluster(t *testing.T) {
 // TestACLApplyBehindSentinel gives the master and its replicas the user.
 func TestACLApplyBehindSentinel(t *testing.T) {
 	long(t)
+	t.Parallel()
 	servertest.Each(t, func(t *testing.T, binary string) {
 		w, err := server.StartSentinel(t.Context(), server.Options{Binary: binary})
 		check(t, err)
@@ -126,6 +128,7 @@ func awaitKnown(t *testing.T, c *server.Cluster, want int) {
 // Sentinels in one go, one of which lets everybody in.
 func TestAuditOfSentinels(t *testing.T) {
 	long(t)
+	t.Parallel()
 	servertest.Each(t, func(t *testing.T, binary string) {
 		w, err := server.StartSentinel(t.Context(), server.Options{Binary: binary})
 		check(t, err)

@@ -128,6 +128,7 @@ func silent(t *testing.T, r *audit.Report, sentinels []*server.Server) {
 // the report all the same.
 func TestAwayUnderSentinel(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	each(t, func(t *testing.T, binary string) {
 		s := must[*server.Sentinel](t)(server.StartSentinel(t.Context(), server.Options{Binary: binary}))
 		t.Cleanup(func() { _ = s.Close() })
