@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/securecache/securecache-go/codec"
 	"github.com/securecache/securecache-go/scripts/lua"
 	"github.com/securecache/securecache-go/securecache"
 )
@@ -23,11 +22,10 @@ import (
 // now: leases bound a load, they guard nothing. Where the last word on that is
 // needed, there is package lock and its fence.
 type Leases struct {
-	cache   *securecache.Cache
-	options Options
-	number  int
-	ttl     time.Duration
-	here    *places // where the options say Local
+	asker
+	number int
+	ttl    time.Duration
+	here   *places // where the options say Local
 }
 
 const (
@@ -49,7 +47,7 @@ func NewLeases(c *securecache.Cache, number int, ttl time.Duration, o *Options) 
 	if number < 1 || number > maxCount || ttl < minTTL || ttl > maxTTL {
 		return nil, fmt.Errorf("%w: leases are from 1 to %d, for %v to %v", ErrRate, maxCount, minTTL, maxTTL)
 	}
-	l := &Leases{cache: c, options: set, number: number, ttl: ttl}
+	l := &Leases{asker: asker{c, set, string(formLeases)}, number: number, ttl: ttl}
 	if set.WhenAway == Local {
 		l.here = &places{number: max(number/set.Nodes, 1), now: set.Now}
 	}
@@ -74,6 +72,9 @@ const (
 	nowhere // everything was let through
 )
 
+// whereabouts of what was given without an answer.
+var whereabouts = map[WhenAway]where{FailOpen: nowhere, Local: inProcess}
+
 // Acquire obtains a lease under name, which has to be released, or says that
 // there is none: the lease is nil where the Result does not allow it. Its
 // RetryAfter is when enough leases will have ended, unless they are renewed or
@@ -87,7 +88,9 @@ func (l *Leases) Acquire(ctx context.Context, name string) (*Lease, Result, erro
 	start := l.options.Now()
 	res, err := l.askFor(ctx, name, lease.who, l.ttl)
 	if err != nil {
-		res, err = l.withoutAnswer(ctx, err, &lease.where, func() Result { return l.here.take(name, lease.who, l.ttl) })
+		var did WhenAway
+		res, did, err = l.withoutAnswer(ctx, err, func() Result { return l.here.take(name, lease.who, l.ttl) })
+		lease.where = whereabouts[did]
 	}
 	if !res.Allowed {
 		return nil, res, err
@@ -100,9 +103,9 @@ func (l *Leases) Acquire(ctx context.Context, name string) (*Lease, Result, erro
 func (l *Leases) Peek(ctx context.Context, name string) (Result, error) {
 	res, err := l.askFor(ctx, name, "", 0)
 	if err != nil {
-		return l.withoutAnswer(ctx, err, new(where), func() Result { return l.here.look(name) })
+		res, _, err = l.withoutAnswer(ctx, err, func() Result { return l.here.look(name) })
 	}
-	return res, nil
+	return res, err
 }
 
 func (l *Leases) askFor(ctx context.Context, name, who string, ttl time.Duration) (Result, error) {
@@ -123,37 +126,6 @@ func (l *Leases) askFor(ctx context.Context, name, who string, ttl time.Duration
 	return Result{
 		Allowed: n[0] == 1, Limit: l.number, Remaining: int(max(int64(l.number)-n[1], 0)), RetryAfter: millis(n[2]),
 	}, nil
-}
-
-func (l *Leases) ask(ctx context.Context, s *lua.Script, name string, args ...any) (lua.Reply, error) {
-	if name == "" {
-		return lua.Reply{}, errNoName
-	}
-	key, err := l.cache.Key(codec.KindLimit, string(formLeases)+name)
-	if err != nil {
-		return lua.Reply{}, err
-	}
-	ctx, cancel := l.options.bounded(ctx)
-	defer cancel()
-	return l.cache.Run(ctx, s, []securecache.Key{key}, args...)
-}
-
-// withoutAnswer does what the options say.
-func (l *Leases) withoutAnswer(ctx context.Context, err error, at *where, here func() Result) (Result, error) {
-	if errors.Is(err, securecache.ErrName) {
-		return Result{}, err
-	}
-	policy, err := l.options.away(ctx, err)
-	switch policy {
-	case FailOpen:
-		*at = nowhere
-		return Result{Allowed: true}, err
-	case Local:
-		*at = inProcess
-		return here(), err
-	default:
-		return Result{}, err
-	}
 }
 
 // Until returns when the lease ends unless it is renewed, by this process'

@@ -6,19 +6,16 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/securecache/securecache-go/codec"
 	"github.com/securecache/securecache-go/scripts/lua"
 	"github.com/securecache/securecache-go/securecache"
 )
 
 // Limiter limits how much of something happens. It is safe for concurrent use.
 type Limiter struct {
-	cache   *securecache.Cache
-	options Options
-	method  method
-	form    string
-	one     []any  // the arguments that take one
-	local   *local // where the options say Local
+	asker
+	method method
+	one    []any  // the arguments that take one
+	local  *local // where the options say Local
 }
 
 // New returns a limiter of the rate in the cache's namespace. All processes that
@@ -37,7 +34,7 @@ func New(c *securecache.Cache, r Rate, o *Options) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Limiter{cache: c, options: set, method: m, form: string(m.form()), one: m.args(1)}
+	l := &Limiter{asker: asker{c, set, string(m.form())}, method: m, one: m.args(1)}
 	if set.WhenAway == Local {
 		if l.local, err = newLocal(r, set); err != nil {
 			return nil, err
@@ -78,29 +75,29 @@ func (l *Limiter) AllowN(ctx context.Context, name string, n int) (Result, error
 		args = l.method.args(n)
 	}
 	take, _ := l.method.scripts()
-	reply, err := l.ask(ctx, take, name, args)
+	reply, err := l.ask(ctx, take, name, args...)
 	var res Result
 	if err == nil {
 		res, err = l.method.taken(reply, n)
 	}
 	if err != nil {
-		return l.withoutAnswer(ctx, err, func() Result { return l.local.take(name, n) })
+		res, _, err = l.withoutAnswer(ctx, err, func() Result { return l.local.take(name, n) })
 	}
-	return res, nil
+	return res, err
 }
 
 // Peek says what [Limiter.Allow] would, and takes nothing.
 func (l *Limiter) Peek(ctx context.Context, name string) (Result, error) {
 	_, look := l.method.scripts()
-	reply, err := l.ask(ctx, look, name, l.method.args(0))
+	reply, err := l.ask(ctx, look, name, l.method.args(0)...)
 	var res Result
 	if err == nil {
 		res, err = l.method.looked(reply)
 	}
 	if err != nil {
-		return l.withoutAnswer(ctx, err, func() Result { return l.local.look(name) })
+		res, _, err = l.withoutAnswer(ctx, err, func() Result { return l.local.look(name) })
 	}
-	return res, nil
+	return res, err
 }
 
 // Reset forgets all that was taken under name, also in this process. An error
@@ -109,40 +106,9 @@ func (l *Limiter) Reset(ctx context.Context, name string) error {
 	if l.local != nil {
 		l.local.reset(name)
 	}
-	_, err := l.ask(ctx, lua.ResetLimit, name, nil)
+	_, err := l.ask(ctx, lua.ResetLimit, name)
 	if err != nil && !errors.Is(err, securecache.ErrName) {
 		return fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	}
 	return err
-}
-
-func (l *Limiter) ask(ctx context.Context, s *lua.Script, name string, args []any) (lua.Reply, error) {
-	if name == "" {
-		return lua.Reply{}, errNoName
-	}
-	key, err := l.cache.Key(codec.KindLimit, l.form+name)
-	if err != nil {
-		return lua.Reply{}, err
-	}
-	ctx, cancel := l.options.bounded(ctx)
-	defer cancel()
-	return l.cache.Run(ctx, s, []securecache.Key{key}, args...)
-}
-
-var errNoName = fmt.Errorf("%w: it is empty", securecache.ErrName)
-
-// withoutAnswer does what the options say.
-func (l *Limiter) withoutAnswer(ctx context.Context, err error, here func() Result) (Result, error) {
-	if errors.Is(err, securecache.ErrName) {
-		return Result{}, err
-	}
-	policy, err := l.options.away(ctx, err)
-	switch policy {
-	case FailOpen:
-		return Result{Allowed: true}, err
-	case Local:
-		return here(), err
-	default:
-		return Result{}, err
-	}
 }
