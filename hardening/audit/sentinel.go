@@ -11,8 +11,8 @@ import (
 )
 
 // onSentinel are the checks that mean something on a Sentinel, which has users,
-// connections and TLS, but no data and no CONFIG. Those with sources of their
-// own can tell there without the settings, or from what INFO has of them.
+// connections and TLS, but no data and no CONFIG. Some take other sources there
+// (nil: their own), since they can tell without the settings, or from INFO.
 var onSentinel = map[string][]source{
 	"N1": nil, "N2": {fromUsers}, "N3": {fromInfo, fromAddresses}, "N4": {fromInfo, fromPorts}, "N5": nil, "N6": nil,
 	"A1": nil, "A2": nil, "A3": {fromUsers}, "A4": nil, "A5": nil, "A7": nil, "A8": nil,
