@@ -19,7 +19,7 @@ import (
 
 const (
 	scanCount = 512 // keys that the server is asked for at once, and a pipeline's length
-	inFlight  = 8   // portions under way at a server: fewer leave it waiting where the machine is busy
+	inFlight  = 4   // portions under way at a server: of more, one's records leave its caches between read and swap
 	atOnce    = 8   // servers scanned at once
 	// What one pipeline may hold of records: their sizes show only as they come,
 	// so the mean of those before decides how many keys are read next.
