@@ -92,6 +92,7 @@ func onTopologies(t *testing.T, test func(t *testing.T, s *site)) {
 // TestRotationOnTopologies rotates as TestRotationUnderTraffic does; the
 // Sentinels are restarted for each of an authority's steps.
 func TestRotationOnTopologies(t *testing.T) {
+	t.Parallel()
 	onTopologies(t, func(t *testing.T, s *site) { s.rotate(5) })
 }
 
