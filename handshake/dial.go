@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -37,6 +38,40 @@ func Dialer(config *tls.Config, maxAge time.Duration) func(ctx context.Context, 
 		}
 		return link, nil
 	}
+}
+
+// Final is for a dialer that asks others for the way, as go-redis' asks the
+// sentinels: where each of them has refused for good, it returns a connection as
+// [Dialer] does, and otherwise what it was given. One that may yet answer is
+// worth asking again.
+func Final(c net.Conn, err error) (net.Conn, error) {
+	if final := ofAll(err); final != nil {
+		return refused{final}, nil
+	}
+	return c, err
+}
+
+// ofAll is Explain of errors that were joined, if it explains each.
+func ofAll(err error) *Error {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if e, ok := err.(*Error); ok {
+			return e
+		}
+		list, ok := err.(interface{ Unwrap() []error })
+		if !ok {
+			continue
+		}
+		var first *Error
+		for _, one := range list.Unwrap() {
+			e := Explain(one)
+			if e == nil {
+				return nil
+			}
+			first = cmp.Or(first, e)
+		}
+		return first
+	}
+	return nil
 }
 
 func dial(ctx context.Context, network, addr string, config *tls.Config) (*tls.Conn, error) {

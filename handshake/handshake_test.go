@@ -191,6 +191,34 @@ func TestRefusalTakesOneConnection(t *testing.T) {
 	}
 }
 
+// TestFinalIsWhatAllSay joins the answers of several, as go-redis' failover
+// client does.
+func TestFinalIsWhatAllSay(t *testing.T) {
+	refusal, network := &handshake.Error{Cause: handshake.Expired, Err: errors.New("x509")}, errors.New("connection refused")
+	for name, tc := range map[string]struct {
+		err   error
+		final bool
+	}{
+		"all":                {fmt.Errorf("all sentinels: %w", errors.Join(refusal, fmt.Errorf("one: %w", refusal))), true},
+		"one alone":          {fmt.Errorf("the sentinel: %w", refusal), true},
+		"one may yet answer": {fmt.Errorf("all sentinels: %w", errors.Join(refusal, network)), false},
+		"the network":        {network, false},
+	} {
+		c, err := handshake.Final(nil, tc.err)
+		if (c != nil) != tc.final || (err == nil) != tc.final {
+			t.Errorf("%s: %v, %v", name, c, err)
+		}
+		if c != nil {
+			if _, err := c.Write(nil); !errors.Is(err, refusal) {
+				t.Errorf("%s: a use: %v", name, err)
+			}
+		}
+	}
+	if c, err := handshake.Final(nil, nil); c != nil || err != nil {
+		t.Errorf("without an error: %v, %v", c, err)
+	}
+}
+
 func TestNetworkFailuresAreReturned(t *testing.T) {
 	dial := handshake.Dialer(&tls.Config{}, 0)
 	if c, err := dial(t.Context(), "tcp", "127.0.0.1:1"); err == nil || c != nil || handshake.Explain(err) != nil {

@@ -120,7 +120,25 @@ func dialFailover(rawURL string, config *tls.Config) (redis.UniversalClient, err
 	}
 	timeouts(&o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.ConnMaxIdleTime, &o.ConnMaxLifetime)
 	o.TLSConfig, o.Dialer = config, dialer(config, o.ConnMaxLifetime, o.ReadTimeout+o.WriteTimeout)
-	return redis.NewFailoverClient(o), nil
+	rdb := redis.NewFailoverClient(o)
+	rdb.AddHook(finalRefusals{})
+	return rdb, nil
+}
+
+// finalRefusals is for the dialer that a failover client makes of ours, which
+// asks the sentinels first.
+type finalRefusals struct{}
+
+func (finalRefusals) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return handshake.Final(next(ctx, network, addr))
+	}
+}
+
+func (finalRefusals) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (finalRefusals) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // dialer ends what the pool does not, which are subscriptions. The pool's own
