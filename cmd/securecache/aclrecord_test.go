@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"maps"
@@ -150,12 +151,26 @@ func verb(t *testing.T, stdin string, args ...string) {
 
 func playApp(t *testing.T, rig *rig, dir string) {
 	playVerbs(t)
+	playPackages(t, site{rig.server.URL(), rig.server.TLS(), "test", rig.admin}, dir)
+}
+
+// site is a server as an application sees it, and what its administrator does.
+type site struct {
+	url       string // of the application's user
+	config    *tls.Config
+	namespace string
+	admin     *redis.Client
+}
+
+// playPackages plays all that the library does for an application.
+func playPackages(t *testing.T, at site, dir string) {
+	t.Helper()
 	for name, layout := range map[string]keys.Layout{"bare": {}, "scheduled": {Shards: 1}} {
-		c := playCache(t, rig, filepath.Join(dir, name), layout)
+		c := playCache(t, at, filepath.Join(dir, name), layout)
 		playValues(t, c)
 		playSessions(t, c)
 		playTokens(t, c)
-		playLocks(t, rig, c)
+		playLocks(t, at.admin, c)
 		playLimits(t, c)
 		if layout.Shards > 0 {
 			playEvents(t, c)
@@ -174,15 +189,15 @@ func playVerbs(t *testing.T) {
 	}
 }
 
-func playCache(t *testing.T, rig *rig, file string, l keys.Layout) *securecache.Cache {
+func playCache(t *testing.T, at site, file string, l keys.Layout) *securecache.Cache {
 	t.Helper()
 	ctx := t.Context()
 	store, wrapper := keys.NewFile(file), keys.InsecurePlain()
-	check(t, keys.Create(ctx, "test", store, wrapper, l))
-	k, err := keys.Open(ctx, "test", store, wrapper, nil)
+	check(t, keys.Create(ctx, at.namespace, store, wrapper, l))
+	k, err := keys.Open(ctx, at.namespace, store, wrapper, nil)
 	check(t, err)
 	t.Cleanup(func() { check(t, k.Close()) })
-	c, err := securecache.Dial(ctx, rig.server.URL(), rig.server.TLS(), k, &securecache.Options{Batch: true})
+	c, err := securecache.Dial(ctx, at.url, at.config, k, &securecache.Options{Batch: true})
 	check(t, err)
 	t.Cleanup(func() { check(t, c.Close()) })
 	return c
@@ -256,7 +271,7 @@ func playTokens(t *testing.T, c *securecache.Cache) {
 	check(t, errors.Join(err1, err2))
 }
 
-func playLocks(t *testing.T, rig *rig, c *securecache.Cache) {
+func playLocks(t *testing.T, admin *redis.Client, c *securecache.Cache) {
 	ctx := t.Context()
 	locks, err := lock.New(c, nil)
 	check(t, err)
@@ -272,7 +287,7 @@ func playLocks(t *testing.T, rig *rig, c *securecache.Cache) {
 		}
 		waited <- err
 	}()
-	await(t, "a waiter", func() bool { return len(rig.admin.PubSubChannels(ctx, "*").Val()) > 0 })
+	await(t, "a waiter", func() bool { return len(admin.PubSubChannels(ctx, "*").Val()) > 0 })
 	check(t, held.Release(ctx))
 	check(t, <-waited)
 }

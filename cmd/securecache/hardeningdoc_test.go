@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/securecache/securecache-go/hardening"
 	"github.com/securecache/securecache-go/internal/server/servertest"
 )
 
@@ -58,6 +62,13 @@ securecache() {
 start
 `
 
+// postlude is what the guide's reader may do any day.
+const postlude = `
+sudo systemctl restart redis-server
+securecache scripts load
+securecache audit --admin ops --waivers waivers.json
+`
+
 // TestHardeningGuide runs the commands of the guide as they stand.
 func TestHardeningGuide(t *testing.T) {
 	for _, tool := range []string{"sh", "openssl", "redis-cli", "sha256sum", "securecache"} {
@@ -77,14 +88,14 @@ func TestHardeningGuide(t *testing.T) {
 		dir := t.TempDir()
 		program, err := exec.LookPath(binary) // by its path, as systemd starts it
 		check(t, err)
-		plain := freePort(t)
-		fill := strings.NewReplacer("PORT", plain, "6379", plain, "6380", freePort(t), "BINARY", program, "DIR", dir,
+		plain, secure := freePort(t), freePort(t)
+		fill := strings.NewReplacer("PORT", plain, "6379", plain, "6380", secure, "BINARY", program, "DIR", dir,
 			"/etc/redis/redis.conf", dir+"/server.conf", "/etc/redis", dir+"/etc")
 		check(t, os.Mkdir(filepath.Join(dir, "etc"), 0o700))
 		check(t, os.WriteFile(filepath.Join(dir, "server.conf"), []byte(fill.Replace(packagedConf)), 0o600))
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, "sh", "-c", fill.Replace(prelude+script.String()))
+		cmd := exec.CommandContext(ctx, "sh", "-c", fill.Replace(prelude+script.String()+postlude))
 		cmd.Dir, cmd.Env = dir, guideEnv()
 		var said bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &said, &said
@@ -94,11 +105,33 @@ func TestHardeningGuide(t *testing.T) {
 		}
 		calls, err := os.ReadFile(filepath.Join(dir, "calls"))
 		check(t, err)
-		// The first audit finds that there is no TLS yet; the last finds nothing.
-		if got, want := string(calls), "audit 3\ntls 0\nacl 0\nscripts 0\naudit 0\n"; got != want {
+		// The first audit finds that there is no TLS yet; the others find nothing.
+		if got, want := string(calls), "audit 3\ntls 0\nacl 0\nscripts 0\naudit 0\nscripts 0\naudit 0\n"; got != want {
 			t.Errorf("exit statuses %q, want %q\n%s", got, want, &said)
 		}
+		playPackages(t, guideSite(t, dir, secure), dir)
 	})
+}
+
+// guideSite is the server that the guide ends with, for its application.
+func guideSite(t *testing.T, dir, port string) site {
+	t.Helper()
+	of := func(user string) (url string, config *tls.Config) {
+		password, err := os.ReadFile(filepath.Join(dir, user+".password"))
+		check(t, err)
+		pair := filepath.Join(dir, user)
+		config, err = hardening.ClientTLS(hardening.Files{CA: filepath.Join(dir, "ca.crt"), Cert: pair + ".crt", Key: pair + ".key"}, "")
+		check(t, err)
+		return fmt.Sprintf("rediss://%s:%s@127.0.0.1:%s", user, strings.TrimSpace(string(password)), port), config
+	}
+	url, config := of("ops")
+	o, err := redis.ParseURL(url)
+	check(t, err)
+	o.TLSConfig = config
+	admin := redis.NewClient(o)
+	t.Cleanup(func() { check(t, admin.Close()) })
+	url, config = of("app")
+	return site{url, config, "shop", admin}
 }
 
 // guideEnv is an environment without settings of the command.
