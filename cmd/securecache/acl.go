@@ -54,12 +54,12 @@ one, give --server-version, or get what every supported server knows.
 
 --apply creates or replaces the user on that server, on every node of a cluster,
 and on a master and the replicas that follow it, after asking: with ACL SETUSER,
-then ACL SAVE, or CONFIG REWRITE where the server has no ACL file. A cluster's
-node that is down is told of, and gets it when this is called again. Where neither can be had it says so: the line then
-has to go into the file, or the user is gone after a restart. It takes a login
-that may run these, such as REDIS_URL of an administrator, and never changes the
-user that it is logged in as. Sentinels have users of their own, with other
-rights: docs/hardening.md has them.`,
+then ACL SAVE, or CONFIG REWRITE where the server has no ACL file. Where neither
+can be had it says so: the line then has to go into the file, or the user is gone
+after a restart. A cluster's node that is down is told of, and gets the user when
+this is called again. It takes a login that may run these, such as REDIS_URL of an
+administrator, and never changes the user that it is logged in as. Sentinels have
+users of their own, with other rights: docs/hardening.md has them.`,
 		Example: fmt.Sprintf("  openssl rand -hex 32 >%[1]s.password\n  securecache acl %[1]s --file %[1]s.password --apply", role),
 		Args:    takes(),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), a) },

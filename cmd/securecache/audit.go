@@ -24,12 +24,7 @@ type auditing struct {
 	yes     bool
 }
 
-func newAuditCmd(a *app) *cobra.Command {
-	var u auditing
-	cmd := &cobra.Command{
-		Use:   "audit",
-		Short: "Check how a server is secured, and say what to type",
-		Long: `Check how a server is secured: how it is reached, who may do what, what TLS it
+const auditHelp = `Check how a server is secured: how it is reached, who may do what, what TLS it
 speaks, which of its switches are open, its version, its memory, and a sample of
 its keys. Every node of a Cluster, and a master with its replicas and all of its
 Sentinels, stand in one report. Without --fix, nothing is changed.
@@ -53,8 +48,9 @@ with "node" and "subject" (a user, a CVE, a file) to narrow them.
 --host looks at the server's process and files too: its user, who may read its
 configuration, its users and its TLS key, whether it serves the certificate that
 is in its file, and which weaknesses the changelog of its Debian package says to
-have mended; from afar those are possible. That takes Linux, the same machine, and the rights to look:
-run it as the server's user or root. What cannot be seen is unknown.
+have mended; from afar those are possible. That takes Linux, the same machine,
+and the rights to look: run it as the server's user or root. What cannot be seen
+is unknown.
 
 --fix makes the changes that a running server takes, after it has shown them and
 asked: settings and users, which it has the server write into its files. What no
@@ -65,7 +61,14 @@ whether they all speak TLS it cannot know: read the plan. The report that follow
 is of the server as it is then.
 
 Exit status: 0 nothing at or above --fail-on, 3 findings, 4 login refused,
-5 a node was not reached.`,
+5 a node was not reached.`
+
+func newAuditCmd(a *app) *cobra.Command {
+	var u auditing
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Check how a server is secured, and say what to type",
+		Long:  auditHelp,
 		Example: `  securecache audit --admin ops
   securecache audit -o sarif --fail-on medium --waivers waivers.json > audit.sarif
   securecache audit --admin ops --fix`,
