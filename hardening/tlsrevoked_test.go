@@ -1,8 +1,11 @@
 package hardening_test
 
 import (
+	"crypto/tls"
 	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/handshake"
 	"github.com/securecache/securecache-go/hardening"
@@ -22,34 +25,13 @@ func TestRevokedClientIsGone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := newMount(t, s.generation(s.ca.PEM()))
-		config, err := hardening.ClientTLS(m.files(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		rdb, err := securecache.Connect(withQuery(t, s.url, "conn_max_lifetime", "300ms"), config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer rdb.Close()
-		sub := rdb.Subscribe(t.Context(), "sc:dev:doorbell")
-		defer sub.Close()
-		if _, err := sub.Receive(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		rdb, config := s.client()
 		if err := rdb.Ping(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		s.serve(another.PEM())
 
-		fresh, err := securecache.Connect(s.url, config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer fresh.Close()
-		if e := handshake.Explain(fresh.Ping(t.Context()).Err()); e == nil || !e.ByServer || e.Cause != handshake.UnknownAuthority {
-			t.Errorf("a new connection: %v", e)
-		}
+		s.refuses(config)
 		servertest.Eventually(t, "the old connections are gone", func() bool {
 			_ = rdb.Ping(t.Context()).Err() // keeps the pool from being idle
 			list, err := s.admins[0].ClientList(t.Context()).Result()
@@ -62,6 +44,40 @@ func TestRevokedClientIsGone(t *testing.T) {
 			t.Errorf("after its connections have ended: %v", e)
 		}
 	})
+}
+
+// client connects as the application, with a pool and a subscription whose
+// connections end soon.
+func (s *site) client() (redis.UniversalClient, *tls.Config) {
+	s.Helper()
+	config, err := hardening.ClientTLS(newMount(s.T, s.generation(s.ca.PEM())).files(), "")
+	if err != nil {
+		s.Fatal(err)
+	}
+	rdb, err := securecache.Connect(withQuery(s.T, s.url, "conn_max_lifetime", "300ms"), config)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { _ = rdb.Close() })
+	sub := rdb.Subscribe(s.Context(), "sc:dev:doorbell")
+	s.Cleanup(func() { _ = sub.Close() })
+	if _, err := sub.Receive(s.Context()); err != nil {
+		s.Fatal(err)
+	}
+	return rdb, config
+}
+
+// refuses holds that the servers let nobody in with the configuration.
+func (s *site) refuses(config *tls.Config) {
+	s.Helper()
+	fresh, err := securecache.Connect(s.url, config)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer fresh.Close()
+	if e := handshake.Explain(fresh.Ping(s.Context()).Err()); e == nil || !e.ByServer || e.Cause != handshake.UnknownAuthority {
+		s.Errorf("a new connection: %v", e)
+	}
 }
 
 // TestKillEndsConnectionsAtOnce is for a client that does not end them itself.

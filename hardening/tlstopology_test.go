@@ -12,11 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/handshake"
-	"github.com/securecache/securecache-go/hardening"
 	"github.com/securecache/securecache-go/internal/server"
 	"github.com/securecache/securecache-go/internal/server/pki"
 	"github.com/securecache/securecache-go/internal/server/servertest"
-	"github.com/securecache/securecache-go/securecache"
 )
 
 // topologies are where a client talks to several servers.
@@ -106,20 +104,7 @@ func TestRevokedClientIsGoneFromTopologies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		config, err := hardening.ClientTLS(newMount(t, s.generation(s.ca.PEM())).files(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		rdb, err := securecache.Connect(withQuery(t, s.url, "conn_max_lifetime", "300ms"), config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer rdb.Close()
-		sub := rdb.Subscribe(t.Context(), "sc:dev:doorbell")
-		defer sub.Close()
-		if _, err := sub.Receive(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		rdb, config := s.client()
 		for _, key := range strings.Fields("a b c d e f g h i j") { // on all masters
 			if err := rdb.Set(t.Context(), "sc:dev:v:"+key, 1, time.Minute).Err(); err != nil {
 				t.Fatal(err)
@@ -127,14 +112,7 @@ func TestRevokedClientIsGoneFromTopologies(t *testing.T) {
 		}
 		s.trust(another.PEM())
 
-		fresh, err := securecache.Connect(s.url, config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer fresh.Close()
-		if e := handshake.Explain(fresh.Ping(t.Context()).Err()); e == nil || !e.ByServer || e.Cause != handshake.UnknownAuthority {
-			t.Errorf("a new connection: %v", e)
-		}
+		s.refuses(config)
 		for _, admin := range s.everybody() {
 			servertest.Eventually(t, "the old connections are gone", func() bool {
 				list, err := admin.ClientList(t.Context()).Result()
