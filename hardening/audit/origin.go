@@ -20,11 +20,20 @@ type origin struct {
 	restart  bool     // the program on the disk is another by now
 }
 
-// origin looks at the process where the audit runs beside it. From afar there
+// origin is read once, for all that ask.
+func (n *node) origin() origin {
+	if n.program == nil {
+		o := n.findOrigin()
+		n.program = &o
+	}
+	return *n.program
+}
+
+// findOrigin looks at the process where the audit runs beside it. From afar there
 // is only the path that the server was started by, which a package's unit gives
 // in full; a bare name is shown in the directory that the server was started in
 // and tells nothing, and counts as no package's: rather one finding too severe.
-func (n *node) origin() origin {
+func (n *node) findOrigin() origin {
 	path := n.info["executable"]
 	o := origin{packaged: path == "" || inPackage(path)}
 	if !n.options.Host || n.elsewhere() != "" {

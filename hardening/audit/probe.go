@@ -86,6 +86,7 @@ type node struct {
 	may             map[string][]string
 	sample          sample
 	dials           dials
+	program         *origin // nil until a check asks
 }
 
 // gather asks for everything. An error means that there is no server to audit.
