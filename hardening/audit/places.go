@@ -94,6 +94,7 @@ func roster(ctx context.Context, at *redis.Options) (slotted []string, addrs map
 	defer cancel()
 	rdb := redis.NewClient(at)
 	defer rdb.Close()
+	// go-redis has deprecated its call for CLUSTER SHARDS, which has other nodes too.
 	ranges, err := rdb.Do(ctx, "CLUSTER", "SLOTS").Slice()
 	if err != nil {
 		return nil, nil
