@@ -39,7 +39,12 @@ func allocations(t *testing.T, c *codec.Codec, content []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stands := make([]byte, len(record), 32<<10)
 	for what, f := range map[string]func() error{
+		"Open in place": func() error {
+			_, err := c.Open(codec.InPlace(stands[:copy(stands, record)]), b, stands)
+			return err
+		},
 		"Seal":   func() error { _, err := c.Seal(dst, b, expires, content); return err },
 		"Open":   func() error { _, err := c.Open(into, b, record); return err },
 		"Reseal": func() error { _, err := c.Reseal(again, b, record); return err },

@@ -111,6 +111,10 @@ func New(source Source, o *Options) (*Codec, error) {
 	return c, nil
 }
 
+// Now returns the time by the clock that records are written and read by, in
+// whole milliseconds.
+func (c *Codec) Now() time.Time { return time.UnixMilli(c.now()) }
+
 // Format prints the type's name under every verb.
 func (c *Codec) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "codec.Codec") }
 

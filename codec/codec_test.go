@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -186,6 +187,42 @@ func TestOverlap(t *testing.T) {
 					t.Fatalf("%+v, resealed %d bytes in: %v, or other content", o, at, err)
 				}
 			}
+		}
+	}
+}
+
+// TestInPlace opens records where they stand, in memory that ends with them.
+func TestInPlace(t *testing.T) {
+	s := newSource(t, document(nil))
+	for _, suite := range allSuites() {
+		for _, o := range []codec.Options{{Compression: codec.CompressionNone}, {Pad: true, Compression: codec.CompressionNone}, {Compression: codec.CompressionSnappy}} {
+			o.Suite = suite
+			c := newCodec(t, s, o)
+			for _, content := range [][]byte{{}, text(1), text(3000)} {
+				sealed := seal(t, c, binding(codec.KindValue), content)
+				record := slices.Clip(bytes.Clone(sealed))
+				opened, err := c.Open(codec.InPlace(record), binding(codec.KindValue), record)
+				if err != nil || !bytes.Equal(opened, content) {
+					t.Fatalf("%+v, %d bytes: %v, or other content", o, len(content), err)
+				}
+				if len(content) > 0 && o.Compression != codec.CompressionSnappy && &opened[0] != &record[48] {
+					t.Errorf("%+v, %d bytes were opened elsewhere", o, len(content))
+				}
+				if header, err := codec.ParseHeader(record); err != nil || !header.Expires.Equal(present.Add(time.Hour)) {
+					t.Errorf("%+v: the header says %+v, %v", o, header, err)
+				}
+				last := slices.Clip(bytes.Clone(sealed))
+				last[len(last)-1] ^= 1
+				if _, err := c.Open(codec.InPlace(last), binding(codec.KindValue), last); refusal(err) != codec.ReasonAuthentication.String() {
+					t.Errorf("%+v: a flipped bit: %v", o, err)
+				}
+			}
+		}
+	}
+	for n := range codec.HeaderSize {
+		short := make([]byte, n)
+		if _, err := newCodec(t, s, codec.Options{}).Open(codec.InPlace(short), binding(codec.KindValue), short); refusal(err) != codec.ReasonNotRecord.String() {
+			t.Fatalf("%d bytes: %v", n, err)
 		}
 	}
 }

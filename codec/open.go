@@ -34,7 +34,7 @@ func (c *Codec) Open(dst []byte, b Binding, record []byte) ([]byte, error) {
 	now := c.now()
 	s := borrow()
 	s.associated = b.associated(s.associated, (*[prefixSize]byte)(record))
-	if compressionOf(record[formAt]) != CompressionNone || overlap(dst[len(dst):cap(dst)], record) {
+	if compressionOf(record[formAt]) != CompressionNone || !inPlace(dst, record) && overlap(dst[len(dst):cap(dst)], record) {
 		dst, err = c.openApart(s, dst, rd, b.Kind, record, now)
 		s.release()
 		return dst, err
@@ -52,6 +52,20 @@ func (c *Codec) Open(dst []byte, b Binding, record []byte) ([]byte, error) {
 		return nil, err
 	}
 	return dst[:len(dst)+len(body)], nil
+}
+
+// InPlace returns the empty dst that has Open decrypt a record where it stands,
+// into memory that nobody else needs to hold.
+func InPlace(record []byte) []byte {
+	at := min(prefixSize, len(record))
+	return record[at:at]
+}
+
+// inPlace reports whether dst's spare capacity begins with the record's nonce,
+// which is where the ciphers may write over what they read.
+func inPlace(dst, record []byte) bool {
+	free := dst[len(dst):cap(dst)]
+	return len(free) >= len(record)-prefixSize && &free[0] == &record[prefixSize]
 }
 
 // openApart opens by way of scratch, for where a record cannot be decrypted

@@ -92,7 +92,16 @@ func (c chaCha) Seal(dst, _, plaintext, associated []byte) []byte {
 	return c.aead.Seal(dst[:len(dst)+nonceSize], out[:nonceSize], out[nonceSize:], associated)
 }
 
-// Open takes what is at least a nonce and a tag, and does not overlap dst.
+// Open takes what is at least a nonce and a tag, and begins where it writes or
+// does not overlap that.
 func (c chaCha) Open(dst, _, sealed, associated []byte) ([]byte, error) {
-	return c.aead.Open(dst, sealed[:nonceSize], sealed[nonceSize:], associated)
+	nonce, text := sealed[:nonceSize], sealed[nonceSize:]
+	if overlap(dst[len(dst):cap(dst)], sealed) {
+		// The nonce stands where the content goes, and moves behind the rest.
+		kept := [nonceSize]byte(nonce)
+		text = sealed[:copy(sealed, text)]
+		nonce = sealed[len(text):]
+		copy(nonce, kept[:])
+	}
+	return c.aead.Open(dst, nonce, text, associated)
 }

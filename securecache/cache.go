@@ -16,7 +16,9 @@ import (
 // use.
 type Cache struct {
 	*core
-	slot func(*keys.Names) Slot // nil: each name has its own
+	tag    string // of all names, if it is not empty
+	slot   Slot   // of all names, if inSlot
+	inSlot bool
 }
 
 // core is what the views of one cache share.
@@ -25,6 +27,8 @@ type core struct {
 	keyring  *keys.Keyring
 	codec    *codec.Codec
 	scripts  *lua.Runner
+	head     string // see headOf
+	layout   keys.Layout
 	options  Options
 	schedule *schedule // nil: the namespace has none
 	flights  flights
@@ -33,9 +37,10 @@ type core struct {
 }
 
 // New returns a cache on rdb, which must be a [redis.Client], failover clients
-// included, or a [redis.ClusterClient], with ContextTimeoutEnabled set. It tries
-// to load the scripts; where that fails, they load when first needed. Client and
-// keyring remain the caller's to close, after the cache.
+// included, or a [redis.ClusterClient], with ContextTimeoutEnabled set. Hooks on
+// it must not keep commands beyond their return. New tries to load the scripts;
+// where that fails, they load when first needed. Client and keyring remain the
+// caller's to close, after the cache.
 func New(rdb redis.UniversalClient, k *keys.Keyring, o *Options) (*Cache, error) {
 	if rdb == nil || k == nil {
 		return nil, errors.New("securecache: a client and a keyring are needed")
@@ -62,6 +67,7 @@ func New(rdb redis.UniversalClient, k *keys.Keyring, o *Options) (*Cache, error)
 	}
 	c := &Cache{core: &core{
 		conn: link, keyring: k, codec: records, scripts: lua.NewRunner(rdb, link.process),
+		head: headOf(ring), layout: ring.Layout(),
 		schedule: sched, options: options, counters: new(counters),
 	}}
 	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
@@ -86,8 +92,15 @@ func (c *Cache) Close() error {
 // Get returns the value stored under name: [ErrMiss] where there is none or its
 // end has come, a [*RefusedError] where what is there does not open.
 func (c *Cache) Get(ctx context.Context, name string) ([]byte, error) {
-	item, err := c.Item(ctx, name)
-	return item.Value, err
+	key, err := c.Key(codec.KindValue, name)
+	if err != nil {
+		return nil, c.failed(err)
+	}
+	record, err := c.conn.get(ctx, key.text)
+	if err != nil {
+		return nil, c.absent(err)
+	}
+	return c.value(ctx, key, record)
 }
 
 // Item is a stored value as it was read.
@@ -106,12 +119,7 @@ func (c *Cache) Item(ctx context.Context, name string) (Item, error) {
 	if err != nil {
 		return Item{}, c.failed(err)
 	}
-	cmd := redis.NewStringCmd(ctx, "get", key.text)
-	if err := c.conn.process(ctx, cmd); err != nil {
-		return Item{}, c.absent(err)
-	}
-	record, _ := cmd.Bytes()
-	return c.item(ctx, key, record)
+	return c.ItemAt(ctx, key)
 }
 
 // Set stores value under name for ttl, whole milliseconds of it. What was there
@@ -120,37 +128,33 @@ func (c *Cache) Set(ctx context.Context, name string, value []byte, ttl time.Dur
 	if c.schedule != nil {
 		return c.setScheduled(ctx, name, value, ttl, options)
 	}
-	space := takeSpace()
-	cmd, err := c.setCmd(ctx, space, name, value, ttl, options)
+	cmd := newSet()
+	key, record, err := c.prepare(cmd.record.bytes[:0], name, value, ttl, options)
 	if err != nil {
 		return c.failed(err)
 	}
-	if err := c.conn.process(ctx, cmd); err != nil {
-		return c.failed(err) // and in a batch the command may still need its space
+	cmd.record.bytes = record
+	if err := c.conn.set(ctx, key.text, cmd, ttl); err != nil {
+		return c.failed(err) // and in a batch the command may still be under way
 	}
-	space.giveBack()
+	cmd.done()
 	c.counters.sets.Add(1)
 	return nil
 }
 
-func (c *Cache) setCmd(ctx context.Context, s *space, name string, value []byte, ttl time.Duration, options []SetOption) (*redis.StatusCmd, error) {
+// prepare appends to dst the record that stores value under name for ttl, and
+// says where.
+func (c *Cache) prepare(dst []byte, name string, value []byte, ttl time.Duration, options []SetOption) (Key, []byte, error) {
 	w, err := c.newWrite(ttl, options)
 	if err != nil {
-		return nil, err
+		return Key{}, nil, err
 	}
 	key, err := c.Key(codec.KindValue, name)
 	if err != nil {
-		return nil, err
+		return Key{}, nil, err
 	}
-	record, err := c.codec.Seal(s.record[:0], key.Binding(), w.expires(c.options.now()), value)
-	if err != nil {
-		return nil, err
-	}
-	s.record = record
-	if w.ttl == 0 {
-		return redis.NewStatusCmd(ctx, "set", key.text, record), nil
-	}
-	return redis.NewStatusCmd(ctx, "set", key.text, record, "px", w.ttl.Milliseconds()), nil
+	record, err := c.codec.Seal(dst, key.Binding(), w.expires(c.Now()), value)
+	return key, record, err
 }
 
 // Delete removes what is stored under name, and reports whether there was

@@ -76,37 +76,42 @@ type Slot [8]byte
 // blinded as names are. Never take one from user input, which could then choose
 // its slot. The empty tag is none.
 func (c *Cache) Tagged(tag string) *Cache {
-	if tag == "" {
-		return &Cache{core: c.core}
-	}
-	return &Cache{core: c.core, slot: func(n *keys.Names) Slot { return n.Tag(tag) }}
+	return &Cache{core: c.core, tag: tag}
 }
 
 // InSlot is [Cache.Tagged] for who holds the blinded form alone, as
 // [Cache.Slot] gave it.
 func (c *Cache) InSlot(s Slot) *Cache {
-	return &Cache{core: c.core, slot: func(*keys.Names) Slot { return s }}
+	return &Cache{core: c.core, slot: s, inSlot: true}
 }
 
 // Slot returns the blinded form of the cache's tag, false where it has none.
 func (c *Cache) Slot() (Slot, bool, error) {
 	ring, err := c.keyring.Ring()
-	if err != nil || c.slot == nil {
+	if err != nil {
 		return Slot{}, false, err
 	}
-	return c.slot(ring.Names()), true, nil
+	slot, ok := c.slotBy(ring.Names())
+	return slot, ok, nil
 }
 
+func (c *Cache) slotBy(n *keys.Names) (Slot, bool) {
+	if c.tag != "" {
+		return n.Tag(c.tag), true
+	}
+	return c.slot, c.inSlot
+}
+
+// headOf is what the Redis keys of a namespace begin with.
+func headOf(ring *keys.Ring) string { return ring.Layout().Prefix + ":" + ring.Namespace() + ":" }
+
 func (c *Cache) key(ring *keys.Ring, kind codec.Kind, name string) (Key, error) {
-	layout := ring.Layout()
 	if name == "" {
 		return Key{}, fmt.Errorf("%w: it is empty", ErrName)
 	}
 	var buf [128]byte
-	b := append(buf[:0], layout.Prefix...)
-	b = append(append(b, ':'), ring.Namespace()...)
-	b = append(append(b, ':'), kind.String()...)
-	b = append(b, ':')
+	b := append(buf[:0], c.head...)
+	b = append(append(b, kind.String()...), ':')
 	start := len(b)
 	b = c.appendID(b, ring, kind, name)
 	return Key{text: string(b), start: start, kind: kind, space: ring.Namespace()}, nil
@@ -114,21 +119,22 @@ func (c *Cache) key(ring *keys.Ring, kind codec.Kind, name string) (Key, error) 
 
 // appendID writes the id of FORMAT.md: in braces what decides the slot.
 func (c *Cache) appendID(b []byte, ring *keys.Ring, kind codec.Kind, name string) []byte {
-	layout, names := ring.Layout(), ring.Names()
+	layout, names := &c.layout, ring.Names()
 	blind := names.Blind(byte(kind), name)
 	first := blind[0]
-	var slot []byte
-	if c.slot != nil {
-		s := c.slot(names)
-		slot, first = s[:], s[0]
+	slot, tagged := c.slotBy(names)
+	if tagged {
+		first = slot[0]
 	}
 	b = append(b, '{')
 	if layout.Shards > 0 {
 		b = hex.AppendEncode(b, []byte{first & byte(layout.Shards-1)})
 		b = append(b, '}')
 	}
-	b = base64.RawURLEncoding.AppendEncode(b, slot)
-	if slot != nil && layout.Shards == 0 {
+	if tagged {
+		b = base64.RawURLEncoding.AppendEncode(b, slot[:])
+	}
+	if tagged && layout.Shards == 0 {
 		b = append(b, '}')
 	}
 	if layout.Plain && (kind == codec.KindValue || kind == codec.KindHash) {
@@ -136,7 +142,7 @@ func (c *Cache) appendID(b []byte, ring *keys.Ring, kind codec.Kind, name string
 	} else {
 		b = base64.RawURLEncoding.AppendEncode(b, blind[:])
 	}
-	if slot == nil && layout.Shards == 0 {
+	if !tagged && layout.Shards == 0 {
 		b = append(b, '}')
 	}
 	return b

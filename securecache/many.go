@@ -61,12 +61,12 @@ func (c *Cache) SetMany(ctx context.Context, entries []Entry, ttl time.Duration,
 	cmds := make([]redis.Cmder, 0, len(entries))
 	at := make([]int, 0, len(entries))
 	for i, e := range entries {
-		cmd, err := c.setCmd(ctx, new(space), e.Name, e.Value, ttl, options)
+		key, record, err := c.prepare(nil, e.Name, e.Value, ttl, options)
 		if err != nil {
 			errs[i] = c.failed(err)
 			continue
 		}
-		cmds = append(cmds, cmd)
+		cmds = append(cmds, setOf(ctx, key.text, record, ttl))
 		at = append(at, i)
 	}
 	for n, err := range c.conn.processAll(ctx, cmds) {

@@ -45,13 +45,6 @@ func (o Options) validate(ring *keys.Ring) error {
 	return nil
 }
 
-func (o Options) now() time.Time {
-	if o.Codec.Now != nil {
-		return o.Codec.Now()
-	}
-	return time.Now()
-}
-
 // SetOption tunes one write.
 type SetOption func(*write)
 

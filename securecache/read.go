@@ -30,5 +30,5 @@ func (c *Cache) Read(ctx context.Context, dst []Result, keys []Key) []Result {
 }
 
 // Now returns the time by the clock that records are written and read by,
-// [Options.Codec]'s.
-func (c *Cache) Now() time.Time { return c.options.now() }
+// [Options.Codec]'s, in whole milliseconds.
+func (c *Cache) Now() time.Time { return c.codec.Now() }

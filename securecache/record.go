@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/securecache/securecache-go/codec"
 	"github.com/securecache/securecache-go/scripts/lua"
 )
@@ -57,31 +55,34 @@ func (c *Cache) refuse(key Key, err *RefusedError) error {
 }
 
 func (c *Cache) open(ctx context.Context, key Key, dst, record []byte) ([]byte, error) {
-	return c.knowing(ctx, func() ([]byte, error) { return c.codec.Open(dst, key.Binding(), record) })
+	value, err := c.codec.Open(dst, key.Binding(), record)
+	if err == nil {
+		return value, nil
+	}
+	if err := c.learn(ctx, err); err != nil {
+		return nil, err
+	}
+	return c.codec.Open(dst, key.Binding(), record)
 }
 
-// knowing does what needs a record's key, and does it again where that was not
-// known and a look at the keyring has brought it.
-func (c *Cache) knowing(ctx context.Context, do func() ([]byte, error)) ([]byte, error) {
-	out, err := do()
-	if err == nil {
-		return out, nil
-	}
+// learn returns nil where err says that a record's key was not known, and a look
+// at the keyring has brought that key: then it is worth another try.
+func (c *Cache) learn(ctx context.Context, err error) error {
 	refused, ok := errors.AsType[*RefusedError](err)
 	if !ok || refused.Reason != codec.ReasonUnknownKey {
-		return nil, err
+		return err
 	}
 	wait, cancel := context.WithTimeout(ctx, lookupPatience)
 	known, lookup := c.keyring.Lookup(wait, refused.KeyID)
 	cancel()
 	switch {
 	case known:
-		return do()
+		return nil
 	case lookup != nil:
 		// Not wrapped: the wait is ours, and whose deadline it was matters to nobody.
-		return nil, fmt.Errorf("%w; whether its key is a new one could not be found out: %v", err, lookup)
+		return fmt.Errorf("%w; whether its key is a new one could not be found out: %v", err, lookup)
 	default:
-		return nil, err
+		return err
 	}
 }
 
@@ -91,15 +92,15 @@ func (c *Cache) knowing(ctx context.Context, do func() ([]byte, error)) ([]byte,
 // those who missed that; the look goes on without them.
 const lookupPatience = 250 * time.Millisecond
 
-// item opens record and reads what its header says, which Open has
-// authenticated.
+// value opens record, which is nobody else's, where it stands.
+func (c *Cache) value(ctx context.Context, key Key, record []byte) ([]byte, error) {
+	return c.openTo(ctx, codec.InPlace(record), key, record)
+}
+
+// item is value with what the header says, which Open has authenticated.
 func (c *Cache) item(ctx context.Context, key Key, record []byte) (Item, error) {
-	var room []byte
-	if len(record) > codec.HeaderSize {
-		// The reply is nobody else's: the value may stand where it stood sealed.
-		room = record[codec.HeaderSize:codec.HeaderSize]
-	}
-	value, err := c.openTo(ctx, room, key, record)
+	tag, _ := codec.ETagOf(record)
+	value, err := c.value(ctx, key, record)
 	if err != nil {
 		return Item{}, err
 	}
@@ -107,17 +108,15 @@ func (c *Cache) item(ctx context.Context, key Key, record []byte) (Item, error) 
 	if err != nil {
 		return Item{}, err
 	}
-	tag, _ := codec.ETagOf(record)
 	return Item{Value: value, Written: header.Written, Expires: header.Expires, ETag: tag}, nil
 }
 
 // ItemAt is [Cache.Item] for a key of any kind that holds one record.
 func (c *Cache) ItemAt(ctx context.Context, key Key) (Item, error) {
-	cmd := redis.NewStringCmd(ctx, "get", key.text)
-	if err := c.conn.process(ctx, cmd); err != nil {
+	record, err := c.conn.get(ctx, key.text)
+	if err != nil {
 		return Item{}, c.absent(err)
 	}
-	record, _ := cmd.Bytes()
 	return c.item(ctx, key, record)
 }
 

@@ -56,7 +56,7 @@ func (c *Cache) Reseal(ctx context.Context, found []Key) (Resealed, error) {
 	if err != nil {
 		return Resealed{}, c.failed(err)
 	}
-	r := &resealer{Cache: c, ring: ring, primary: ring.Primary(c.options.now())}
+	r := &resealer{Cache: c, ring: ring, primary: ring.Primary(c.Now())}
 	var hashes, texts []Key
 	for _, k := range found {
 		switch {
@@ -203,7 +203,12 @@ func (r *resealer) current(id keys.ID) bool {
 // heard of. It returns dst as it was where it fails.
 func (r *resealer) reseal(ctx context.Context, dst []byte, s swap, record []byte) ([]byte, error) {
 	binding := s.binding()
-	out, err := r.knowing(ctx, func() ([]byte, error) { return r.codec.Reseal(dst, binding, record) })
+	out, err := r.codec.Reseal(dst, binding, record)
+	if err != nil {
+		if err = r.learn(ctx, err); err == nil {
+			out, err = r.codec.Reseal(dst, binding, record)
+		}
+	}
 	if err != nil {
 		return dst, err
 	}

@@ -69,7 +69,7 @@ func (c *Cache) touchScheduled(ctx context.Context, t *touching) (time.Duration,
 const touches = 8
 
 func (c *Cache) touchCall(t *touching) (lua.Call, error) {
-	t.event.Deadline = c.options.now().Add(t.ttl)
+	t.event.Deadline = c.Now().Add(t.ttl)
 	if end := time.UnixMilli(t.end); t.end > 0 && end.Before(t.event.Deadline) {
 		t.event.Deadline = end
 	}

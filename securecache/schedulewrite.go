@@ -20,7 +20,7 @@ func (c *Cache) scheduled(name string, value []byte, ttl time.Duration, options 
 	if err != nil {
 		return lua.Call{}, err
 	}
-	now := c.options.now()
+	now := c.Now()
 	record, err := c.codec.Seal(nil, key.Binding(), w.expires(now), value)
 	if err != nil {
 		return lua.Call{}, err

@@ -96,7 +96,7 @@ func (c *Cache) Replace(ctx context.Context, name string, etag codec.ETag, value
 	if err != nil {
 		return c.failed(err)
 	}
-	record, err := c.Seal(key, w.expires(c.options.now()), value)
+	record, err := c.Seal(key, w.expires(c.Now()), value)
 	if err != nil {
 		return c.failed(err)
 	}

@@ -66,12 +66,17 @@ func member(index securecache.Key, id string) (securecache.Key, bool) {
 	if raw, err := strict.DecodeString(id); err != nil || len(raw) != 16 || base64.RawURLEncoding.EncodeToString(raw) != id {
 		return securecache.Key{}, false
 	}
-	// Prefix and namespace have no colon, and the rest of the id is the slot.
-	text := index.String()
-	parts := strings.SplitN(text[:len(text)-idLength], ":", 4)
-	parts[2] = codec.KindSession.String()
-	key, err := securecache.ParseKey(strings.Join(parts, ":") + id)
+	// All but the id is the slot's.
+	text := under(codec.KindSession, index)
+	key, err := securecache.ParseKey(text[:len(text)-idLength] + id)
 	return key, err == nil
+}
+
+// under returns what differs from a key in its kind alone.
+func under(kind codec.Kind, key securecache.Key) string {
+	parts := strings.SplitN(key.String(), ":", 4) // prefix and namespace have no colon
+	parts[2] = kind.String()
+	return strings.Join(parts, ":")
 }
 
 // outcome is what a script answered.

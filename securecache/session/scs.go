@@ -133,16 +133,15 @@ func (s *SCS) Delete(token string) error {
 	return s.DeleteCtx(ctx, token)
 }
 
-// key returns where a token's record stands: as a session of a subject of its
-// own.
+// key returns where a token's record stands.
 func (s *SCS) key(token string) (securecache.Key, error) {
-	return s.cache.Tagged(token).Key(codec.KindSession, qualified(s.options.Realm, token))
+	return s.cache.Key(codec.KindSession, qualified(s.options.Realm, token))
 }
 
 // keys returns where a token's record stands, and its tombstone.
 func (s *SCS) keys(token string) (record, tombstone securecache.Key, err error) {
 	if record, err = s.key(token); err == nil {
-		tombstone, err = s.cache.Tagged(token).Key(codec.KindSubject, qualified(s.options.Realm, "\x00"+token))
+		tombstone, err = securecache.ParseKey(under(codec.KindSubject, record))
 	}
 	return record, tombstone, err
 }

@@ -76,7 +76,7 @@ func (s *Store[T]) adopt(made *sealed, c content) *Session[T] {
 }
 
 // now is the cache's time as records hold it.
-func (s *Store[T]) now() time.Time { return time.UnixMilli(s.cache.Now().UnixMilli()).UTC() }
+func (s *Store[T]) now() time.Time { return s.cache.Now().UTC() }
 
 // ends is a session's absolute end: the one that it was created with, unless the
 // timeout has become shorter.

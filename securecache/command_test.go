@@ -1,0 +1,96 @@
+package securecache_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/securecache"
+)
+
+// TestManyAtOnce has goroutines use commands one after the other that others
+// have used for other names, sizes, TTLs and outcomes.
+func TestManyAtOnce(t *testing.T) {
+	faces(t, func(t *testing.T, o securecache.Options) {
+		o.Codec.Compression = codec.CompressionNone
+		env, c := start(t, &o)
+		ctx := t.Context()
+		odd, err := c.Key(codec.KindValue, "a list")
+		ok(t, err)
+		ok(t, env.Admin.LPush(ctx, odd.String(), "x").Err())
+		var group sync.WaitGroup
+		for worker := range 16 {
+			group.Go(func() {
+				name := fmt.Sprint("name ", worker)
+				for i := range 100 {
+					value := bytes.Repeat([]byte{byte(worker), byte(i)}, 1+worker*i*8)
+					ttl := time.Minute + time.Duration(worker*100+i)*time.Second
+					if err := c.Set(ctx, name, value, ttl); err != nil {
+						t.Errorf("Set: %v", err)
+					}
+					if got, err := c.Get(ctx, name); err != nil || !bytes.Equal(got, value) {
+						t.Errorf("Get: %d bytes for %d, %v", len(got), len(value), err)
+					}
+					if left, err := c.TTL(ctx, name); err != nil || left > ttl || left < ttl-20*time.Second {
+						t.Errorf("TTL: %v for %v, %v", left, ttl, err)
+					}
+					if got, err := c.Get(ctx, name+" not"); got != nil || !errors.Is(err, securecache.ErrMiss) {
+						t.Errorf("a miss: %d bytes, %v", len(got), err)
+					}
+					if got, err := c.Get(ctx, "a list"); got != nil || err == nil || errors.Is(err, securecache.ErrMiss) {
+						t.Errorf("another type: %d bytes, %v", len(got), err)
+					}
+				}
+			})
+		}
+		group.Wait()
+	})
+}
+
+// TestHooksSeeNoNames logs commands as a tracing hook would.
+func TestHooksSeeNoNames(t *testing.T) {
+	env, c := start(t, nil)
+	h := new(argumentsHook)
+	env.Client.AddHook(h)
+	ctx := t.Context()
+	set(t, c, "patient 4711", "diagnosis", time.Minute)
+	_, err := c.Get(ctx, "patient 4711")
+	ok(t, err)
+	_, err = c.Item(ctx, "patient 4711")
+	ok(t, err)
+	seen := strings.Join(h.seen, "\n")
+	for _, secret := range []string{"patient 4711", keyOf(t, c, "patient 4711"), "diagnosis", "SC\x01"} {
+		if strings.Contains(seen, secret) {
+			t.Errorf("a hook sees %q in %q", secret, seen)
+		}
+	}
+	if len(h.seen) != 3 || !strings.Contains(seen, "record of ") {
+		t.Errorf("hooks saw %q", seen)
+	}
+}
+
+type argumentsHook struct{ seen []string }
+
+func (h *argumentsHook) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (h *argumentsHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		h.seen = append(h.seen, fmt.Sprint(cmd.Args()...))
+		return next(ctx, cmd)
+	}
+}
+
+func (h *argumentsHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
