@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/gob"
 	"errors"
 	"fmt"
@@ -43,13 +44,15 @@ type reader struct {
 }
 
 // sessions measures the reading of a session, which is what a service does for
-// every request, beside scs with its store on go-redis. That store neither seals
-// nor hashes, and renews nothing.
+// every request, beside scs with its store on go-redis, which neither seals nor
+// hashes: the two stores of scs without its manager, and then sessions as a
+// handler gets them, in bytes and decoded.
 func (b *bench) sessions(ctx context.Context) error {
 	for _, s := range []struct {
 		what  string
 		sides func() (base reader, others []reader, err error)
 	}{
+		{"Find a session's bytes, 64 goroutines", b.storeReaders},
 		{"Get a session as bytes, 64 goroutines", b.byteReaders},
 		{"Get a session decoded, 64 goroutines", b.valueReaders},
 	} {
@@ -114,12 +117,19 @@ func (r reader) load(ctx context.Context) (workload, error) {
 
 var errNotWhole = errors.New("a session did not come back as it was stored")
 
+func (b *bench) storeReaders() (base reader, others []reader, err error) {
+	adapter, err := b.scsStore()
+	if err != nil {
+		return base, nil, err
+	}
+	return storeReader("scs' goredisstore", b.goredisstore()), []reader{storeReader("securecache, session.SCS", adapter)}, nil
+}
+
 // byteReaders leave out what decoding costs: scs' encoding/gob is slower than
 // most, and would hide what sealing costs.
 func (b *bench) byteReaders() (base reader, others []reader, err error) {
-	ours, err := ourReader(b, "securecache, session.Store", codec.Bytes(),
-		func(int) []byte { return valueOf(sessionSize) },
-		func(value []byte) bool { return len(value) == sessionSize })
+	value, whole := func(int) []byte { return valueOf(sessionSize) }, func(v []byte) bool { return len(v) == sessionSize }
+	ours, err := ourReader(b, "securecache, session.Store", codec.Bytes(), value, whole)
 	if err != nil {
 		return base, nil, err
 	}
@@ -127,14 +137,16 @@ func (b *bench) byteReaders() (base reader, others []reader, err error) {
 	if err != nil {
 		return base, nil, err
 	}
-	return storeReader("scs' goredisstore", b.goredisstore()), []reader{ours, storeReader("securecache, session.SCS", adapter)}, nil
+	return managerReader("scs with goredisstore", b.goredisstore(), plainCodec{}, value, whole), []reader{
+		ours, managerReader("scs with session.SCS", adapter, plainCodec{}, value, whole),
+	}, nil
 }
 
 // valueReaders decode, each as it does unless told otherwise.
 func (b *bench) valueReaders() (base reader, others []reader, err error) {
 	gob.Register(visitor{})
-	ours, err := ourReader(b, "securecache, session.Store, JSON", codec.JSON[visitor](),
-		visitorOf, func(v visitor) bool { return v.User != "" })
+	whole := func(v visitor) bool { return v.User != "" }
+	ours, err := ourReader(b, "securecache, session.Store, JSON", codec.JSON[visitor](), visitorOf, whole)
 	if err != nil {
 		return base, nil, err
 	}
@@ -142,7 +154,9 @@ func (b *bench) valueReaders() (base reader, others []reader, err error) {
 	if err != nil {
 		return base, nil, err
 	}
-	return managerReader("scs with goredisstore, gob", b.goredisstore()), []reader{ours, managerReader("scs with session.SCS, gob", adapter)}, nil
+	return managerReader("scs with goredisstore, gob", b.goredisstore(), scs.GobCodec{}, visitorOf, whole), []reader{
+		ours, managerReader("scs with session.SCS, gob", adapter, scs.GobCodec{}, visitorOf, whole),
+	}, nil
 }
 
 // ourReader reads a store of sessions, each a subject's own.
@@ -188,10 +202,13 @@ func storeReader(who string, store scs.CtxStore) reader {
 	}
 }
 
+// held is what a session of scs' holds its value under.
+const held = "value"
+
 // managerReader reads through the manager of scs.
-func managerReader(who string, store scs.CtxStore) reader {
+func managerReader[T any](who string, store scs.CtxStore, form scs.Codec, value func(i int) T, whole func(T) bool) reader {
 	// Not scs.New, which starts a goroutine for a store in memory.
-	m := &scs.SessionManager{Lifetime: ttl, Store: store, Codec: scs.GobCodec{}}
+	m := &scs.SessionManager{Lifetime: ttl, Store: store, Codec: form}
 	return reader{
 		who: who,
 		create: func(ctx context.Context, i int) (string, error) {
@@ -199,7 +216,7 @@ func managerReader(who string, store scs.CtxStore) reader {
 			if err != nil {
 				return "", err
 			}
-			m.Put(ctx, "visitor", visitorOf(i))
+			m.Put(ctx, held, value(i))
 			token, _, err := m.Commit(ctx)
 			return token, err
 		},
@@ -208,12 +225,30 @@ func managerReader(who string, store scs.CtxStore) reader {
 			if err != nil {
 				return err
 			}
-			if v, _ := m.Get(ctx, "visitor").(visitor); v.User == "" {
+			if v, ok := m.Get(ctx, held).(T); !ok || !whole(v) {
 				return errNotWhole
 			}
 			return nil
 		},
 	}
+}
+
+// plainCodec writes a session of one value, which is bytes, at next to no cost.
+type plainCodec struct{}
+
+func (plainCodec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
+	value, ok := values[held].([]byte)
+	if !ok {
+		return nil, errNotWhole
+	}
+	return append(binary.BigEndian.AppendUint64(nil, uint64(deadline.UnixNano())), value...), nil
+}
+
+func (plainCodec) Decode(b []byte) (time.Time, map[string]any, error) {
+	if len(b) < 8 {
+		return time.Time{}, nil, errNotWhole
+	}
+	return time.Unix(0, int64(binary.BigEndian.Uint64(b))), map[string]any{held: b[8:]}, nil
 }
 
 // goredisstore keeps its sessions where the application's user may write.

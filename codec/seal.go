@@ -20,11 +20,25 @@ import (
 // plain ones for a clock outside of what a record can hold and for a ring whose
 // primary is retired. The result is then nil. dst[:len(dst)] is never changed.
 func (c *Codec) Seal(dst []byte, b Binding, expires time.Time, plaintext []byte) ([]byte, error) {
-	ring, err := c.ring(&b)
+	return c.seal(dst, &b, c.now(), expires, plaintext)
+}
+
+// SealFor is [Codec.Seal] for a record that lives from now on for life, which 0
+// leaves without an end. However late a process comes to it, a millisecond is
+// life enough.
+func (c *Codec) SealFor(dst []byte, b Binding, life time.Duration, plaintext []byte) ([]byte, error) {
+	now, expires := c.now(), time.Time{}
+	if life != 0 {
+		expires = time.UnixMilli(now).Add(life)
+	}
+	return c.seal(dst, &b, now, expires, plaintext)
+}
+
+func (c *Codec) seal(dst []byte, b *Binding, now int64, expires time.Time, plaintext []byte) ([]byte, error) {
+	ring, err := c.ring(b)
 	if err != nil {
 		return nil, err
 	}
-	now := c.now()
 	end, err := lifetime(now, expires, ring.Layout().MaxLife)
 	if err != nil {
 		return nil, err
@@ -44,7 +58,7 @@ func (c *Codec) Seal(dst []byte, b Binding, expires time.Time, plaintext []byte)
 	if padded {
 		size = paddedSize(size)
 	}
-	dst = w.record(dst, s, &b, st, body, size)
+	dst = w.record(dst, s, b, st, body, size)
 	s.release()
 	return dst, nil
 }

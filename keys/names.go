@@ -15,9 +15,9 @@ import (
 // for concurrent use, and shows its id alone under every fmt verb.
 type Names struct {
 	id ID
-	// mac returns HMAC-SHA256(Kn, first ‖ lp(a) ‖ lp(b)), without the last part
-	// unless two is set. A closure, for the reason given in Key.
-	mac func(first byte, a, b string, two bool) [sha256.Size]byte
+	// hashers keeps HMACs under the names key. A function, for the reason given in
+	// Key.
+	hashers func() *sync.Pool
 }
 
 const (
@@ -44,6 +44,16 @@ func (n *Names) Tag(tag string) [8]byte {
 func (n *Names) Field(name, field string) [16]byte {
 	sum := n.mac(fieldByte, name, field, true)
 	return [16]byte(sum[:16])
+}
+
+// mac returns HMAC-SHA256(Kn, first ‖ lp(a) ‖ lp(b)), without the last part
+// unless two is set.
+func (n *Names) mac(first byte, a, b string, two bool) [sha256.Size]byte {
+	pool := n.hashers()
+	h := pool.Get().(*hasher)
+	sum := h.sum(first, a, b, two)
+	pool.Put(h)
+	return sum
 }
 
 // Format prints the id under every verb.
@@ -86,10 +96,6 @@ func newNames(namespace string, id ID, derive deriver) (*Names, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool := sync.Pool{New: func() any { return &hasher{mac: hmac.New(sha256.New, kn)} }}
-	return &Names{id: id, mac: func(first byte, a, b string, two bool) [sha256.Size]byte {
-		h := pool.Get().(*hasher)
-		defer pool.Put(h)
-		return h.sum(first, a, b, two)
-	}}, nil
+	pool := &sync.Pool{New: func() any { return &hasher{mac: hmac.New(sha256.New, kn)} }}
+	return &Names{id: id, hashers: func() *sync.Pool { return pool }}, nil
 }

@@ -153,7 +153,7 @@ func (c *Cache) prepare(dst []byte, name string, value []byte, ttl time.Duration
 	if err != nil {
 		return Key{}, nil, err
 	}
-	record, err := c.codec.Seal(dst, key.Binding(), w.expires(c.Now()), value)
+	record, err := c.codec.SealFor(dst, key.Binding(), w.life, value)
 	return key, record, err
 }
 

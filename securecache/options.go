@@ -83,11 +83,3 @@ func (w write) with(options []SetOption) write {
 	}
 	return w
 }
-
-// expires is the record's own end, zero where it has none.
-func (w write) expires(now time.Time) time.Time {
-	if w.life == 0 {
-		return time.Time{}
-	}
-	return now.Add(w.life)
-}

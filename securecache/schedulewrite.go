@@ -12,27 +12,18 @@ import (
 // scheduled is a write that keeps the schedule. An etag other than nil makes it
 // a replacement.
 func (c *Cache) scheduled(name string, value []byte, ttl time.Duration, options []SetOption, etag []byte) (lua.Call, error) {
-	w, err := c.newWrite(ttl, options)
+	key, record, err := c.prepare(nil, name, value, ttl, options)
 	if err != nil {
 		return lua.Call{}, err
 	}
-	key, err := c.Key(codec.KindValue, name)
-	if err != nil {
-		return lua.Call{}, err
-	}
-	now := c.Now()
-	record, err := c.codec.Seal(nil, key.Binding(), w.expires(now), value)
-	if err != nil {
-		return lua.Call{}, err
-	}
-	payload, err := c.announce(Event{Key: key, Name: name, Deadline: now.Add(w.ttl), Value: value}, w.ttl)
+	payload, err := c.announce(Event{Key: key, Name: name, Deadline: c.Now().Add(ttl), Value: value}, ttl)
 	if err != nil {
 		return lua.Call{}, err
 	}
 	shard := c.schedule.of(key)
 	return lua.Call{
 		Keys: shard.keys(key),
-		Args: []any{record, w.ttl.Milliseconds(), key.text[key.start:], payload, shard.wake, etag},
+		Args: []any{record, ttl.Milliseconds(), key.text[key.start:], payload, shard.wake, etag},
 	}, nil
 }
 

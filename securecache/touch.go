@@ -88,19 +88,11 @@ func (c *Cache) Replace(ctx context.Context, name string, etag codec.ETag, value
 	if c.schedule != nil {
 		return c.replaceScheduled(ctx, name, etag, value, ttl, options)
 	}
-	w, err := c.newWrite(ttl, options)
+	key, record, err := c.prepare(nil, name, value, ttl, options)
 	if err != nil {
 		return c.failed(err)
 	}
-	key, err := c.Key(codec.KindValue, name)
-	if err != nil {
-		return c.failed(err)
-	}
-	record, err := c.Seal(key, w.expires(c.Now()), value)
-	if err != nil {
-		return c.failed(err)
-	}
-	return c.replace(ctx, key, etag, record, w.ttl)
+	return c.replace(ctx, key, etag, record, ttl)
 }
 
 // replace swaps records; a ttl of 0 keeps the one that runs.

@@ -39,17 +39,17 @@ func randomSlot() (s securecache.Slot) {
 }
 
 // parseToken is false for what newToken cannot have returned.
-func parseToken(token string) (slot securecache.Slot, name string, ok bool) {
+func parseToken(token string) (slot securecache.Slot, name [nameSize]byte, ok bool) {
 	var raw [slotSize + nameSize]byte
 	if len(token) != tokenLength {
-		return slot, "", false
+		return slot, name, false
 	}
 	// The decoder passes over line breaks, and then gives fewer bytes.
 	n, err := strict.Decode(raw[:], []byte(token))
 	if err != nil || n != len(raw) {
-		return slot, "", false
+		return slot, name, false
 	}
-	return securecache.Slot(raw[:slotSize]), string(raw[slotSize:]), true
+	return securecache.Slot(raw[:slotSize]), [nameSize]byte(raw[slotSize:]), true
 }
 
 // strict takes one spelling of a token alone.

@@ -12,7 +12,7 @@ func TokenOf(slot securecache.Slot, name string) string { return tokenOf(slot, n
 // ReadToken returns the raw bytes of a token, false for what is none.
 func ReadToken(token string) ([]byte, bool) {
 	slot, name, ok := parseToken(token)
-	return append(slot[:], name...), ok
+	return append(slot[:], name[:]...), ok
 }
 
 // Content is what a record's content says.

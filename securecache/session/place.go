@@ -36,7 +36,7 @@ func (s *Store[T]) parse(token string) (securecache.Key, error) {
 	if !ok {
 		return securecache.Key{}, securecache.ErrMiss
 	}
-	return s.key(slot, name)
+	return s.key(slot, string(name[:]))
 }
 
 func (s *Store[T]) key(slot securecache.Slot, name string) (securecache.Key, error) {
