@@ -200,8 +200,11 @@ func TestInPlace(t *testing.T) {
 			c := newCodec(t, s, o)
 			for _, content := range [][]byte{{}, text(1), text(3000)} {
 				sealed := seal(t, c, binding(codec.KindValue), content)
-				record := slices.Clip(bytes.Clone(sealed))
+				record := append(bytes.Clone(sealed), make([]byte, 5000)...)[:len(sealed)]
 				opened, err := c.Open(codec.InPlace(record), binding(codec.KindValue), record)
+				if !bytes.Equal(record[len(sealed):len(sealed)+5000], make([]byte, 5000)) {
+					t.Errorf("%+v, %d bytes: what stands behind the record was written to", o, len(content))
+				}
 				if err != nil || !bytes.Equal(opened, content) {
 					t.Fatalf("%+v, %d bytes: %v, or other content", o, len(content), err)
 				}

@@ -34,7 +34,7 @@ func (c *Codec) Open(dst []byte, b Binding, record []byte) ([]byte, error) {
 	now := c.now()
 	s := borrow()
 	s.associated = b.associated(s.associated, (*[prefixSize]byte)(record))
-	if compressionOf(record[formAt]) != CompressionNone || !inPlace(dst, record) && overlap(dst[len(dst):cap(dst)], record) {
+	if compressionOf(record[formAt]) != CompressionNone || collide(dst, record) {
 		dst, err = c.openApart(s, dst, rd, b.Kind, record, now)
 		s.release()
 		return dst, err
@@ -54,11 +54,12 @@ func (c *Codec) Open(dst []byte, b Binding, record []byte) ([]byte, error) {
 	return dst[:len(dst)+len(body)], nil
 }
 
-// InPlace returns the empty dst that has Open decrypt a record where it stands,
-// into memory that nobody else needs to hold.
+// InPlace returns the empty dst that has Open decrypt a record where it stands.
+// Whatever Open returns, nothing but the header's times, form and key id is left
+// of the record then: take an [ETag] before.
 func InPlace(record []byte) []byte {
 	at := min(prefixSize, len(record))
-	return record[at:at]
+	return record[at:at:len(record)]
 }
 
 // inPlace reports whether dst's spare capacity begins with the record's nonce,
@@ -66,6 +67,12 @@ func InPlace(record []byte) []byte {
 func inPlace(dst, record []byte) bool {
 	free := dst[len(dst):cap(dst)]
 	return len(free) >= len(record)-prefixSize && &free[0] == &record[prefixSize]
+}
+
+// collide reports whether a record cannot be decrypted into dst's spare capacity
+// because it stands there.
+func collide(dst, record []byte) bool {
+	return overlap(dst[len(dst):cap(dst)], record) && !inPlace(dst, record)
 }
 
 // openApart opens by way of scratch, for where a record cannot be decrypted

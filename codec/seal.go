@@ -23,9 +23,10 @@ func (c *Codec) Seal(dst []byte, b Binding, expires time.Time, plaintext []byte)
 	return c.seal(dst, &b, c.now(), expires, plaintext)
 }
 
-// SealFor is [Codec.Seal] for a record that lives from now on for life, which 0
-// leaves without an end. However late a process comes to it, a millisecond is
-// life enough.
+// SealFor is [Codec.Seal] for a record that expires when life has passed, cut to
+// milliseconds, by the very reading of the clock that says when it was written.
+// 0 means that the record does not expire; less than a millisecond is
+// ErrLifetime.
 func (c *Codec) SealFor(dst []byte, b Binding, life time.Duration, plaintext []byte) ([]byte, error) {
 	now, expires := c.now(), time.Time{}
 	if life != 0 {

@@ -17,8 +17,8 @@ import (
 type Cache struct {
 	*core
 	tag    string // of all names, if it is not empty
-	slot   Slot   // of all names, if inSlot
-	inSlot bool
+	inSlot bool   // all names are in slot
+	slot   Slot
 }
 
 // core is what the views of one cache share.
@@ -27,8 +27,8 @@ type core struct {
 	keyring  *keys.Keyring
 	codec    *codec.Codec
 	scripts  *lua.Runner
-	head     string // see headOf
-	layout   keys.Layout
+	layout   keys.Layout // which never changes
+	head     string      // of every Redis key: "<prefix>:<namespace>:"
 	options  Options
 	schedule *schedule // nil: the namespace has none
 	flights  flights
@@ -37,10 +37,14 @@ type core struct {
 }
 
 // New returns a cache on rdb, which must be a [redis.Client], failover clients
-// included, or a [redis.ClusterClient], with ContextTimeoutEnabled set. Hooks on
-// it must not keep commands beyond their return. New tries to load the scripts;
-// where that fails, they load when first needed. Client and keyring remain the
-// caller's to close, after the cache.
+// included, or a [redis.ClusterClient], with ContextTimeoutEnabled set. New
+// tries to load the scripts; where that fails, they load when first needed.
+// Client and keyring remain the caller's to close, after the cache.
+//
+// Hooks on the client must not keep a command, its arguments or its reply beyond
+// their return, nor set a reply that they keep: values are opened where they
+// stand. On a [redis.Client] without batching, the arguments of GET and SET are
+// pointers.
 func New(rdb redis.UniversalClient, k *keys.Keyring, o *Options) (*Cache, error) {
 	if rdb == nil || k == nil {
 		return nil, errors.New("securecache: a client and a keyring are needed")
@@ -67,7 +71,7 @@ func New(rdb redis.UniversalClient, k *keys.Keyring, o *Options) (*Cache, error)
 	}
 	c := &Cache{core: &core{
 		conn: link, keyring: k, codec: records, scripts: lua.NewRunner(rdb, link.process),
-		head: headOf(ring), layout: ring.Layout(),
+		layout: ring.Layout(), head: ring.Layout().Prefix + ":" + ring.Namespace() + ":",
 		schedule: sched, options: options, counters: new(counters),
 	}}
 	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
@@ -131,13 +135,13 @@ func (c *Cache) Set(ctx context.Context, name string, value []byte, ttl time.Dur
 	cmd := newSet()
 	key, record, err := c.prepare(cmd.record.bytes[:0], name, value, ttl, options)
 	if err != nil {
+		cmd.done()
 		return c.failed(err)
 	}
 	cmd.record.bytes = record
 	if err := c.conn.set(ctx, key.text, cmd, ttl); err != nil {
-		return c.failed(err) // and in a batch the command may still be under way
+		return c.failed(err)
 	}
-	cmd.done()
 	c.counters.sets.Add(1)
 	return nil
 }

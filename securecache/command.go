@@ -9,13 +9,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// getCmd is a GET with its arguments, and setCmd a SET with the record that it
+// A getCmd is a GET with its arguments, a setCmd a SET with the record that it
 // stores. They are used again once the server has answered, and their arguments
-// are pointers: what a new one leaves to the garbage collector costs more than
-// opening a small record. Hooks that log arguments see no key in them.
+// are pointers, which need no box: what new ones leave to the garbage collector
+// costs more than opening a small record.
 type getCmd struct {
 	*redis.StringCmd
-	args [2]any
+	args [2]any // anew for every use, since hooks may change them
 	key  string
 }
 
@@ -39,13 +39,11 @@ func (s *sealed) String() string { return fmt.Sprintf("record of %d bytes", len(
 var (
 	getCmds = sync.Pool{New: func() any {
 		g := new(getCmd)
-		g.args = [...]any{"get", &g.key}
 		g.StringCmd = redis.NewStringCmd(context.Background(), g.args[:]...)
 		return g
 	}}
 	setCmds = sync.Pool{New: func() any {
 		s := new(setCmd)
-		s.args = [...]any{"set", &s.key, &s.record, "px", &s.ms}
 		s.StatusCmd = redis.NewStatusCmd(context.Background(), s.args[:]...)
 		return s
 	}}
@@ -56,17 +54,20 @@ const mostKept = 64 << 10
 
 func newSet() *setCmd { return setCmds.Get().(*setCmd) }
 
-// done is for a command that nothing refers to any more. What it holds is sealed
-// and need not be cleared.
+// done keeps s for the next SET, and with it the memory of a record that nobody
+// reads any more. Sealed as it is, that need not be cleared.
 func (s *setCmd) done() {
-	if cap(s.record.bytes) <= mostKept {
-		setCmds.Put(s)
+	s.key = ""
+	if cap(s.record.bytes) > mostKept {
+		s.record.bytes = nil
 	}
+	setCmds.Put(s)
 }
 
-// get reads what stands at key, into memory that is the caller's alone.
+// get reads what stands at key, into memory that is the caller's alone. The
+// error is [redis.Nil] where nothing does.
 func (c *conn) get(ctx context.Context, key string) ([]byte, error) {
-	if !c.alone() {
+	if !c.alone {
 		cmd := redis.NewStringCmd(ctx, "get", key)
 		if err := c.process(ctx, cmd); err != nil {
 			return nil, err
@@ -74,36 +75,38 @@ func (c *conn) get(ctx context.Context, key string) ([]byte, error) {
 		return cmd.Bytes()
 	}
 	g := getCmds.Get().(*getCmd)
-	g.key = key
+	g.key, g.args = key, [...]any{"get", &g.key}
 	err := c.process(ctx, g.StringCmd)
 	if err != nil && err != redis.Nil {
-		return nil, err
+		return nil, err // and g is left, as somebody may still be at it
 	}
 	record, _ := g.Bytes()
+	g.key = ""
 	g.SetVal("")
 	g.SetErr(nil)
 	getCmds.Put(g)
 	return record, err
 }
 
-// set stores s.record at key for ttl, without an end where that is 0.
+// set stores the record in s, which is not to be used after it, at key for ttl;
+// without an end where that is 0.
 func (c *conn) set(ctx context.Context, key string, s *setCmd, ttl time.Duration) error {
-	if !c.alone() || ttl == 0 {
-		return c.process(ctx, setOf(ctx, key, s.record.bytes, ttl))
+	if !c.alone || ttl == 0 {
+		return c.process(ctx, newSetCmd(ctx, key, s.record.bytes, ttl))
 	}
 	s.key, s.ms = key, ttl.Milliseconds()
-	return c.process(ctx, s.StatusCmd)
+	s.args = [...]any{"set", &s.key, &s.record, "px", &s.ms}
+	if err := c.process(ctx, s.StatusCmd); err != nil {
+		return err
+	}
+	s.done()
+	return nil
 }
 
-// setOf is such a SET to be used once.
-func setOf(ctx context.Context, key string, record []byte, ttl time.Duration) redis.Cmder {
+// newSetCmd is a SET that is used once.
+func newSetCmd(ctx context.Context, key string, record []byte, ttl time.Duration) redis.Cmder {
 	if ttl == 0 {
 		return redis.NewStatusCmd(ctx, "set", key, record)
 	}
 	return redis.NewStatusCmd(ctx, "set", key, record, "px", ttl.Milliseconds())
 }
-
-// alone reports whether a command is nobody else's once it has returned, and can
-// be used again: a batch may still look at what it has run, and a cluster client
-// notes a command's slot in it.
-func (c *conn) alone() bool { return c.batch == nil && c.cluster == nil }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +45,10 @@ func TestManyAtOnce(t *testing.T) {
 					if got, err := c.Get(ctx, name+" not"); got != nil || !errors.Is(err, securecache.ErrMiss) {
 						t.Errorf("a miss: %d bytes, %v", len(got), err)
 					}
+					gone, cancel := context.WithTimeout(ctx, time.Duration(i)*20*time.Microsecond)
+					_, _ = c.Get(gone, name)
+					_ = c.Set(gone, name+" late", value, ttl)
+					cancel()
 					if got, err := c.Get(ctx, "a list"); got != nil || err == nil || errors.Is(err, securecache.ErrMiss) {
 						t.Errorf("another type: %d bytes, %v", len(got), err)
 					}
@@ -56,41 +59,68 @@ func TestManyAtOnce(t *testing.T) {
 	})
 }
 
+// TestHooksMayChangeArguments has a hook put a prefix before keys, for some
+// commands and then no more.
+func TestHooksMayChangeArguments(t *testing.T) {
+	env, c := start(t, nil)
+	on := true
+	env.Client.AddHook(hook(func(cmd redis.Cmder) {
+		if args := cmd.Args(); on && len(args) > 1 {
+			args[1] = keyOf(t, c, "elsewhere")
+		}
+	}))
+	ctx := t.Context()
+	for range 10 {
+		set(t, c, "elsewhere", "theirs", time.Minute)
+		value, err := c.Get(ctx, "elsewhere")
+		if string(value) != "theirs" || err != nil {
+			t.Fatalf("%q, %v", value, err)
+		}
+	}
+	on = false
+	for i := range 10 {
+		name := fmt.Sprint("name ", i)
+		set(t, c, name, name, time.Minute)
+		if value, err := c.Get(ctx, name); string(value) != name || err != nil {
+			t.Fatalf("%s: %q, %v", name, value, err)
+		}
+	}
+}
+
+// hook is called before every command that goes alone.
+type hook func(redis.Cmder)
+
+func (hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		h(cmd)
+		return next(ctx, cmd)
+	}
+}
+
+func (hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
 // TestHooksSeeNoNames logs commands as a tracing hook would.
 func TestHooksSeeNoNames(t *testing.T) {
 	env, c := start(t, nil)
-	h := new(argumentsHook)
-	env.Client.AddHook(h)
+	var seen []string
+	env.Client.AddHook(hook(func(cmd redis.Cmder) { seen = append(seen, cmd.String()) }))
 	ctx := t.Context()
 	set(t, c, "patient 4711", "diagnosis", time.Minute)
 	_, err := c.Get(ctx, "patient 4711")
 	ok(t, err)
 	_, err = c.Item(ctx, "patient 4711")
 	ok(t, err)
-	seen := strings.Join(h.seen, "\n")
+	all := strings.Join(seen, "\n")
 	for _, secret := range []string{"patient 4711", keyOf(t, c, "patient 4711"), "diagnosis", "SC\x01"} {
-		if strings.Contains(seen, secret) {
-			t.Errorf("a hook sees %q in %q", secret, seen)
+		if strings.Contains(all, secret) {
+			t.Errorf("a hook sees %q in %q", secret, all)
 		}
 	}
-	if len(h.seen) != 3 || !strings.Contains(seen, "record of ") {
-		t.Errorf("hooks saw %q", seen)
+	if len(seen) != 3 || !strings.Contains(all, "record of ") {
+		t.Errorf("hooks saw %q", all)
 	}
-}
-
-type argumentsHook struct{ seen []string }
-
-func (h *argumentsHook) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
-}
-
-func (h *argumentsHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		h.seen = append(h.seen, fmt.Sprint(cmd.Args()...))
-		return next(ctx, cmd)
-	}
-}
-
-func (h *argumentsHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
 }

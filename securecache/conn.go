@@ -16,6 +16,10 @@ type conn struct {
 	rdb     redis.UniversalClient
 	cluster *redis.ClusterClient // rdb, where it is one
 	batch   *redis.AutoPipeliner // nil: each command alone
+	// alone says that a command is nobody else's once it has been answered: a batch
+	// may still look at what it has run, a cluster client notes a command's slot in
+	// it, and a client-side cache has one command fetch for others.
+	alone bool
 }
 
 // newConn checks that rdb is a client we know the manners of.
@@ -24,7 +28,9 @@ func newConn(rdb redis.UniversalClient, batch bool) (*conn, error) {
 	link := &conn{rdb: rdb}
 	switch c := rdb.(type) {
 	case *redis.Client: // failover clients are of this type too
-		bounded = c.Options().ContextTimeoutEnabled
+		o := c.Options()
+		bounded = o.ContextTimeoutEnabled
+		link.alone = !batch && o.ClientSideCache == nil && o.ClientSideCacheConfig == nil
 	case *redis.ClusterClient:
 		bounded = c.Options().ContextTimeoutEnabled
 		link.cluster = c

@@ -102,9 +102,6 @@ func (c *Cache) slotBy(n *keys.Names) (Slot, bool) {
 	return c.slot, c.inSlot
 }
 
-// headOf is what the Redis keys of a namespace begin with.
-func headOf(ring *keys.Ring) string { return ring.Layout().Prefix + ":" + ring.Namespace() + ":" }
-
 func (c *Cache) key(ring *keys.Ring, kind codec.Kind, name string) (Key, error) {
 	if name == "" {
 		return Key{}, fmt.Errorf("%w: it is empty", ErrName)

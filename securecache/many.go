@@ -66,7 +66,7 @@ func (c *Cache) SetMany(ctx context.Context, entries []Entry, ttl time.Duration,
 			errs[i] = c.failed(err)
 			continue
 		}
-		cmds = append(cmds, setOf(ctx, key.text, record, ttl))
+		cmds = append(cmds, newSetCmd(ctx, key.text, record, ttl))
 		at = append(at, i)
 	}
 	for n, err := range c.conn.processAll(ctx, cmds) {

@@ -169,7 +169,8 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// answers waits until the server speaks, false once it has ended.
+// answers waits until the server speaks, false once it has ended or where
+// another has taken its port.
 func (b *bench) answers(t *testing.T) bool {
 	t.Helper()
 	rdb := redis.NewClient(b.options("admin"))
@@ -178,8 +179,8 @@ func (b *bench) answers(t *testing.T) bool {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for time.Now().Before(deadline) {
-		if _, err := rdb.Ping(t.Context()).Result(); err == nil {
-			return true
+		if rdb.Ping(t.Context()).Err() == nil {
+			return strings.Contains(rdb.Info(t.Context(), "server").Val(), fmt.Sprintf("process_id:%d\r\n", b.cmd.Process.Pid))
 		}
 		if b.ended() {
 			return false

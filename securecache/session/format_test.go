@@ -13,6 +13,7 @@ import (
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/session"
+	"github.com/securecache/securecache-go/securecachetest"
 )
 
 // vector is the store of FORMAT.md's worked example, which never changes.
@@ -68,6 +69,26 @@ func TestWorkedExample(t *testing.T) {
 	} {
 		if !strings.Contains(section, want) {
 			t.Errorf("%s: FORMAT.md does not have %s", what, want)
+		}
+	}
+}
+
+// TestManagersKeys: what is written under a session manager's token, and what is
+// left of it, has the token for name and no tag.
+func TestManagersKeys(t *testing.T) {
+	for _, shards := range []int{0, 16} {
+		b := onServer(t, securecachetest.WithLayout(keys.Layout{Shards: shards}))
+		s, ctx := b.scs(t), t.Context()
+		ok(t, s.CommitCtx(ctx, "token", []byte("data"), time.Now().Add(time.Minute)))
+		want, err := b.cache.Key(codec.KindSession, "token")
+		ok(t, err)
+		record := b.only(t, codec.KindSession)
+		if record != want.String() {
+			t.Errorf("%d shards: a session stands under %s, not %s", shards, record, want)
+		}
+		ok(t, s.DeleteCtx(ctx, "token"))
+		if got, want := b.only(t, codec.KindSubject), strings.Replace(record, ":s:", ":u:", 1); got != want {
+			t.Errorf("%d shards: its tombstone stands under %s, not %s", shards, got, want)
 		}
 	}
 }
