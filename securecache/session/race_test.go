@@ -129,10 +129,15 @@ func TestDestroyAllRacesCreate(t *testing.T) {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		var all []born
+		first, over := make(chan struct{}), make(chan struct{})
+		begun := sync.OnceFunc(func() { close(first) })
 		for range 8 {
 			pause := time.Duration(random.IntN(2000)) * time.Microsecond
 			wg.Go(func() {
-				for range 4 {
+				for i := range 4 {
+					if i == 3 {
+						<-over // one is made after them all have ended
+					}
 					spin(pause / 4)
 					one := born{began: time.Now()}
 					var err error
@@ -143,13 +148,16 @@ func TestDestroyAllRacesCreate(t *testing.T) {
 					mu.Lock()
 					all = append(all, one)
 					mu.Unlock()
+					begun()
 				}
 			})
 		}
+		<-first
 		spin(time.Duration(random.IntN(2000)) * time.Microsecond)
 		began := time.Now()
 		n, err := s.DestroyAll(ctx, "alice")
 		ended := time.Now()
+		close(over)
 		ok(t, err)
 		wg.Wait()
 		alive := aliveOf(t, s, all)
