@@ -92,7 +92,10 @@ func (c *conn) get(ctx context.Context, key string) ([]byte, error) {
 // without an end where that is 0.
 func (c *conn) set(ctx context.Context, key string, s *setCmd, ttl time.Duration) error {
 	if !c.alone || ttl == 0 {
-		return c.process(ctx, newSetCmd(ctx, key, s.record.bytes, ttl))
+		cmd := newSetCmd(ctx, key, s.record.bytes, ttl)
+		s.record.bytes = nil // the command's now
+		s.done()
+		return c.process(ctx, cmd)
 	}
 	s.key, s.ms = key, ttl.Milliseconds()
 	s.args = [...]any{"set", &s.key, &s.record, "px", &s.ms}

@@ -59,8 +59,8 @@ func TestManyAtOnce(t *testing.T) {
 	})
 }
 
-// TestHooksMayChangeArguments has a hook put a prefix before keys, for some
-// commands and then no more.
+// TestHooksMayChangeArguments has a hook put another key in the place of each, for
+// some commands and then no more.
 func TestHooksMayChangeArguments(t *testing.T) {
 	env, c := start(t, nil)
 	on := true
