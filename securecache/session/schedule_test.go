@@ -187,13 +187,15 @@ func TestEnded(t *testing.T) {
 	if subject, got, isOne := session.Ended(key, id+":a:b"); subject != "a:b" || got != id || !isOne {
 		t.Errorf("%q %q %t", subject, got, isOne)
 	}
+	create(t, s, "other", "two")
+	other := listed(t, s, "other", "two")[0].ID()
 	value, err := b.cache.Key(codec.KindValue, "x")
 	ok(t, err)
 	for name, tc := range map[string]struct {
 		key  securecache.Key
 		name string
 	}{
-		"a value": {value, id + ":a:b"}, "no colon": {key, id}, "another id": {key, "x" + id[1:] + ":a"}, "empty": {key, ""},
+		"a value": {value, id + ":a:b"}, "no colon": {key, id}, "another id": {key, other + ":a:b"}, "empty": {key, ""},
 	} {
 		if _, _, isOne := session.Ended(tc.key, tc.name); isOne {
 			t.Errorf("%s: taken for a session", name)
