@@ -28,9 +28,9 @@ func TestSetAndGet(t *testing.T) {
 		ctx := t.Context()
 		for name, value := range map[string][]byte{
 			"empty":              {},
-			"short":              []byte("s3cret"),
+			"a short value":      []byte("s3cret"),
 			"binary \x00\xff :{": {0, 1, 2, 255},
-			"long":               bytes.Repeat([]byte("personal data "), 10_000),
+			"a long value":       bytes.Repeat([]byte("personal data "), 10_000),
 		} {
 			ok(t, c.Set(ctx, name, value, time.Minute))
 			got, err := c.Get(ctx, name)
