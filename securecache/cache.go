@@ -69,8 +69,12 @@ func New(rdb redis.UniversalClient, k *keys.Keyring, o *Options) (*Cache, error)
 	if err != nil {
 		return nil, err
 	}
+	process := link.process
+	if link.alone {
+		process = nil // the runner's own way, which uses commands again
+	}
 	c := &Cache{core: &core{
-		conn: link, keyring: k, codec: records, scripts: lua.NewRunner(rdb, link.process),
+		conn: link, keyring: k, codec: records, scripts: lua.NewRunner(rdb, process),
 		layout: ring.Layout(), head: ring.Layout().Prefix + ":" + ring.Namespace() + ":",
 		schedule: sched, options: options, counters: new(counters),
 	}}

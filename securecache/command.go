@@ -15,8 +15,20 @@ import (
 // costs more than opening a small record.
 type getCmd struct {
 	*redis.StringCmd
-	args [2]any // anew for every use, since hooks may change them
-	key  string
+	args   [2]any // anew for every use, since hooks may change them
+	key    string
+	absent bool
+}
+
+// SetErr is how a pipeline says how a command of it ended. That nothing stands
+// at a key is no error there: go-redis looks into the first one's for whether to
+// try again, which costs it more than a GET does. It ends with nil for those that
+// went well.
+func (g *getCmd) SetErr(err error) {
+	if err == redis.Nil {
+		g.absent, err = true, nil
+	}
+	g.StringCmd.SetErr(err)
 }
 
 type setCmd struct {
@@ -74,18 +86,61 @@ func (c *conn) get(ctx context.Context, key string) ([]byte, error) {
 		}
 		return cmd.Bytes()
 	}
-	g := getCmds.Get().(*getCmd)
-	g.key, g.args = key, [...]any{"get", &g.key}
+	g := newGet(key)
 	err := c.process(ctx, g.StringCmd)
 	if err != nil && err != redis.Nil {
 		return nil, err // and g is left, as somebody may still be at it
 	}
+	return g.done(), err
+}
+
+// getMany is get for many keys, in one round trip a node: each is told what stands
+// at the key of its number.
+func (c *conn) getMany(ctx context.Context, keys []Key, each func(i int, record []byte, err error)) {
+	cmds := make([]redis.Cmder, len(keys))
+	for i, k := range keys {
+		if c.alone {
+			cmds[i] = newGet(k.text)
+		} else {
+			cmds[i] = redis.NewStringCmd(ctx, "get", k.text)
+		}
+	}
+	for i, err := range c.processAll(ctx, cmds) {
+		var record []byte
+		if err == nil {
+			record, err = answerOf(cmds[i])
+		}
+		each(i, record, err)
+	}
+}
+
+// answerOf returns what a GET of many has read, once it has ended without error.
+func answerOf(cmd redis.Cmder) ([]byte, error) {
+	g, ours := cmd.(*getCmd)
+	if !ours {
+		return cmd.(*redis.StringCmd).Bytes()
+	}
+	if g.absent && g.Val() == "" { // else it was found by a second try
+		g.done()
+		return nil, redis.Nil
+	}
+	return g.done(), nil
+}
+
+func newGet(key string) *getCmd {
+	g := getCmds.Get().(*getCmd)
+	g.key, g.args = key, [...]any{"get", &g.key}
+	return g
+}
+
+// done keeps g for the next GET, and returns what it has read.
+func (g *getCmd) done() []byte {
 	record, _ := g.Bytes()
-	g.key = ""
+	g.key, g.absent = "", false
 	g.SetVal("")
 	g.SetErr(nil)
 	getCmds.Put(g)
-	return record, err
+	return record
 }
 
 // set stores the record in s, which is not to be used after it, at key for ttl;

@@ -47,8 +47,18 @@ func TestManyAtOnce(t *testing.T) {
 					}
 					gone, cancel := context.WithTimeout(ctx, time.Duration(i)*20*time.Microsecond)
 					_, _ = c.Get(gone, name)
+					_ = c.GetMany(gone, []string{name + " not", name})
 					_ = c.Set(gone, name+" late", value, ttl)
 					cancel()
+					all := c.GetMany(ctx, []string{name + " not", name, "a list", name, name + " not"})
+					for n, want := range []error{securecache.ErrMiss, nil, all[2].Err, nil, securecache.ErrMiss} {
+						if r := all[n]; r.Err != want || want == nil && !bytes.Equal(r.Value, value) || want != nil && r.Value != nil {
+							t.Errorf("GetMany, %d: %d bytes for %d, %v", n, len(r.Value), len(value), r.Err)
+						}
+					}
+					if err := all[2].Err; err == nil || errors.Is(err, securecache.ErrMiss) {
+						t.Errorf("GetMany, another type: %v", err)
+					}
 					if got, err := c.Get(ctx, "a list"); got != nil || err == nil || errors.Is(err, securecache.ErrMiss) {
 						t.Errorf("another type: %d bytes, %v", len(got), err)
 					}
@@ -60,7 +70,7 @@ func TestManyAtOnce(t *testing.T) {
 }
 
 // TestHooksMayChangeArguments has a hook put another key in the place of each, for
-// some commands and then no more.
+// some commands, alone and in a pipeline, and then no more.
 func TestHooksMayChangeArguments(t *testing.T) {
 	env, c := start(t, nil)
 	on := true
@@ -76,6 +86,11 @@ func TestHooksMayChangeArguments(t *testing.T) {
 		if string(value) != "theirs" || err != nil {
 			t.Fatalf("%q, %v", value, err)
 		}
+		for _, r := range c.GetMany(ctx, []string{"elsewhere", "elsewhere"}) {
+			if string(r.Value) != "theirs" || r.Err != nil {
+				t.Fatalf("%q, %v", r.Value, r.Err)
+			}
+		}
 	}
 	on = false
 	for i := range 10 {
@@ -84,10 +99,27 @@ func TestHooksMayChangeArguments(t *testing.T) {
 		if value, err := c.Get(ctx, name); string(value) != name || err != nil {
 			t.Fatalf("%s: %q, %v", name, value, err)
 		}
+		if all := c.GetMany(ctx, []string{"not there", name}); all[0].Err != securecache.ErrMiss || string(all[1].Value) != name {
+			t.Fatalf("%s: %v, %q, %v", name, all[0].Err, all[1].Value, all[1].Err)
+		}
 	}
 }
 
-// hook is called before every command that goes alone.
+// TestFoundBySecondTry has each GET of a pipeline find nothing, as a try may that
+// is cut off before the last reply, and then go on.
+func TestFoundBySecondTry(t *testing.T) {
+	env, c := start(t, nil)
+	env.Client.AddHook(hook(func(cmd redis.Cmder) { cmd.SetErr(redis.Nil) }))
+	set(t, c, "a", "value", time.Minute)
+	for range 3 {
+		all := c.GetMany(t.Context(), []string{"a", "not there", "a"})
+		if string(all[0].Value) != "value" || all[1].Err != securecache.ErrMiss || string(all[2].Value) != "value" {
+			t.Errorf("%+v", all)
+		}
+	}
+}
+
+// hook is called before every command.
 type hook func(redis.Cmder)
 
 func (hook) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -99,8 +131,13 @@ func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func (hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			h(cmd)
+		}
+		return next(ctx, cmds)
+	}
 }
 
 // TestHooksSeeNoNames logs commands as a tracing hook would.

@@ -21,25 +21,18 @@ type Result struct {
 // their order.
 func (c *Cache) GetMany(ctx context.Context, names []string) []Result {
 	results := make([]Result, len(names))
-	found := make([]Key, len(names))
-	cmds := make([]redis.Cmder, 0, len(names))
+	keys := make([]Key, 0, len(names))
 	at := make([]int, 0, len(names))
 	for i, name := range names {
-		if found[i], results[i].Err = c.Key(codec.KindValue, name); results[i].Err != nil {
-			results[i].Err = c.failed(results[i].Err)
-			continue
-		}
-		cmds = append(cmds, redis.NewStringCmd(ctx, "get", found[i].text))
-		at = append(at, i)
-	}
-	for n, err := range c.conn.processAll(ctx, cmds) {
-		i := at[n]
+		key, err := c.Key(codec.KindValue, name)
 		if err != nil {
-			results[i].Err = c.absent(err)
+			results[i].Err = c.failed(err)
 			continue
 		}
-		record, _ := cmds[n].(*redis.StringCmd).Bytes()
-		results[i].Item, results[i].Err = c.item(ctx, found[i], record)
+		keys, at = append(keys, key), append(at, i)
+	}
+	for n, r := range c.Read(ctx, nil, keys) {
+		results[at[n]] = r
 	}
 	return results
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Read reads and opens the records at keys of any kind, in one round trip a
@@ -13,19 +11,14 @@ import (
 // [Cache.GetMany] gives it.
 func (c *Cache) Read(ctx context.Context, dst []Result, keys []Key) []Result {
 	dst = slices.Grow(dst, len(keys))
-	cmds := make([]redis.Cmder, len(keys))
-	for i, k := range keys {
-		cmds[i] = redis.NewStringCmd(ctx, "get", k.text)
-	}
-	for i, err := range c.conn.processAll(ctx, cmds) {
+	c.conn.getMany(ctx, keys, func(i int, record []byte, err error) {
 		if err != nil {
 			dst = append(dst, Result{Err: c.absent(err)})
-			continue
+			return
 		}
-		record, _ := cmds[i].(*redis.StringCmd).Bytes()
 		item, err := c.item(ctx, keys[i], record)
 		dst = append(dst, Result{item, err})
-	}
+	})
 	return dst
 }
 

@@ -124,9 +124,10 @@ func (c *Cache) ItemAt(ctx context.Context, key Key) (Item, error) {
 // caller's deadline, loaded where the server lacks it, sent again only where
 // that cannot apply it twice.
 func (c *Cache) Run(ctx context.Context, s *lua.Script, keys []Key, args ...any) (lua.Reply, error) {
-	texts := make([]string, len(keys))
-	for i, k := range keys {
-		texts[i] = k.text
+	var room [8]string
+	texts := room[:0]
+	for _, k := range keys {
+		texts = append(texts, k.text)
 	}
 	reply, err := c.scripts.Run(ctx, s, texts, args...)
 	if err != nil {

@@ -8,8 +8,8 @@
 --          number, and nothing was taken
 --
 -- Invariant: what was taken in any stretch of time is no more than the full bucket and what ran in meanwhile. A refusal
--- writes nothing, but mends what no taking leaves behind: a missing TTL, and a time further ahead than an empty bucket
--- needs, as when the clock was set back, which then counts as an empty bucket.
+-- writes nothing, but mends a time further ahead than an empty bucket needs, as when the clock was set back, which then
+-- counts as an empty bucket. One that lost its TTL is full in time all the same, and given one by what is taken then.
 
 local call = redis.call
 local cost, most = ARGV[1] + 0, ARGV[2] + 0
@@ -29,7 +29,7 @@ local enough = ahead + cost <= most
 if enough then
   ahead = ahead + cost
 end
-if cost > 0 and (enough or odd or call('PTTL', KEYS[1]) == -1) then
+if cost > 0 and (enough or odd) then
   -- Two milliseconds more than whole ones: for the part that is cut off, and since the TTL counts from the
   -- millisecond that has begun. As an argument a number keeps all its digits, which tostring would round.
   call('SET', KEYS[1], now + ahead, 'PX', (ahead - ahead % 1000) / 1000 + 2)

@@ -273,7 +273,8 @@ func TestRefusalsWriteNothing(t *testing.T) {
 }
 
 // TestNothingStaysWithoutTTL takes a TTL away, as PERSIST and RESTORE do, and
-// has the script refuse.
+// has the script refuse. A bucket, which is full in time without one, is let fill
+// and taken from.
 func TestNothingStaysWithoutTTL(t *testing.T) {
 	servers(t, func(t *testing.T, rdb redis.UniversalClient) {
 		for name, tc := range takes {
@@ -282,6 +283,12 @@ func TestNothingStaysWithoutTTL(t *testing.T) {
 				tc.usedUp(t, rdb)
 				if reply := limited(t, rdb, tc.script, tc.args...); tc.taken(reply) {
 					t.Fatalf("taken: %v", reply)
+				}
+				if tc.script == lua.GCRA {
+					rdb.Set(t.Context(), limitKey, time.Now().Add(110*time.Second).UnixMicro(), 0)
+					if reply := limited(t, rdb, tc.script, tc.args...); !tc.taken(reply) {
+						t.Fatalf("not taken: %v", reply)
+					}
 				}
 				if ttl := rdb.PTTL(t.Context(), limitKey).Val(); ttl < 160*time.Second || ttl > 6*time.Minute {
 					t.Errorf("the TTL is %v", ttl)

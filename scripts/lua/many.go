@@ -66,9 +66,10 @@ func (r *Runner) RunMany(ctx context.Context, s *Script, calls []Call, send func
 func runThose(ctx context.Context, s *Script, calls []Call, which []int, outcomes []Outcome, send func(context.Context, []redis.Cmder) []error) []int {
 	cmds := make([]redis.Cmder, len(which))
 	for n, i := range which {
-		cmds[n] = evalsha(ctx, s, calls[i].Keys, calls[i].Args)
+		c := newCall(s, calls[i].Keys, calls[i].Args)
+		cmds[n] = c
 		if s.repeatable {
-			cmds[n] = cmds[n].(once).Cmd
+			cmds[n] = c.Cmd
 		}
 	}
 	missing := which[:0]

@@ -31,16 +31,21 @@ const (
 type Runner struct {
 	rdb     redis.UniversalClient
 	process func(context.Context, redis.Cmder) error
+	again   bool // whether a command is nobody else's once it has been answered
 	loads   singleflight.Group
 }
 
 // NewRunner returns a runner on rdb. A process other than nil sends the
 // commands in the place of rdb.Process; it must give up when its context ends.
+// With nil and a *redis.Client, commands are used again once they have been
+// answered.
 func NewRunner(rdb redis.UniversalClient, process func(context.Context, redis.Cmder) error) *Runner {
+	r := &Runner{rdb: rdb, process: process}
 	if process == nil {
-		process = rdb.Process
+		r.process = rdb.Process
+		_, r.again = rdb.(*redis.Client)
 	}
-	return &Runner{rdb: rdb, process: process}
+	return r
 }
 
 // Reply is what a script answered.
@@ -72,10 +77,14 @@ func (r *Runner) Run(ctx context.Context, s *Script, keys []string, args ...any)
 		if err := ctx.Err(); err != nil {
 			return Reply{}, failure(s, err, nil, resent)
 		}
-		cmd := evalsha(ctx, s, keys, args)
-		err := r.process(ctx, cmd)
-		if err == nil || errors.Is(err, redis.Nil) {
-			return Reply{Value: cmd.Val(), Resent: resent}, nil
+		c := newCall(s, keys, args)
+		err := r.process(ctx, c)
+		if err == nil || err == redis.Nil {
+			reply := Reply{Value: c.Val(), Resent: resent}
+			if r.again {
+				c.done()
+			}
+			return reply, nil
 		}
 		if redis.HasErrorPrefix(err, "NOSCRIPT") && !loaded {
 			// What counts is whether the script runs now: on a cluster a dead
@@ -188,23 +197,4 @@ func pause(ctx context.Context, attempt int) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// once is a command that go-redis sends a single time.
-type once struct{ *redis.Cmd }
-
-// NoRetry turns go-redis' retries off.
-func (once) NoRetry() bool { return true }
-
-func evalsha(ctx context.Context, s *Script, keys []string, args []any) once {
-	words := make([]any, 0, 3+len(keys)+len(args))
-	words = append(words, "evalsha", s.word, len(keys))
-	for _, k := range keys {
-		words = append(words, k)
-	}
-	cmd := once{redis.NewCmd(ctx, append(words, args...)...)}
-	if len(keys) > 0 {
-		cmd.SetFirstKeyPos(3) // what routes it to the keys' node
-	}
-	return cmd
 }

@@ -36,7 +36,7 @@
 // A refusal takes nothing and writes nothing: who is refused and keeps asking is
 // let through no later for it. What a lowered Count or Burst leaves behind
 // counts as used up, not as more than that. Counters have a TTL always; one that
-// lost it is given one.
+// lost it is given one, a bucket's by the next that is let through.
 //
 // Limits resist crashes, of clients and of a server that comes back with its
 // data. They do not resist
