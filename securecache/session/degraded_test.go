@@ -268,10 +268,11 @@ func TestRefusedConnection(t *testing.T) {
 
 // TestStaleKeyring fails closed with the keyring.
 func TestStaleKeyring(t *testing.T) {
+	t.Parallel()
 	b := onServer(t)
 	store := &outage{Store: keys.NewFile(t.TempDir() + "/keyring.json")}
 	ok(t, keys.Create(t.Context(), "test", store, keys.InsecurePlain(), keys.Layout{}))
-	k, err := keys.Open(t.Context(), "test", store, keys.InsecurePlain(), &keys.Options{Refresh: 10 * time.Millisecond, MaxOffline: 50 * time.Millisecond})
+	k, err := keys.Open(t.Context(), "test", store, keys.InsecurePlain(), &keys.Options{Refresh: 10 * time.Millisecond, MaxOffline: 2 * time.Second})
 	ok(t, err)
 	t.Cleanup(func() { _ = k.Close() })
 	c, err := securecache.New(b.rdb, k, nil)

@@ -250,8 +250,8 @@ func TestFailure(t *testing.T) {
 		http.Error(w, "come again", http.StatusTeapot)
 	}})
 	token := create(t, s, "alice", "one")
-	ask := func(s *session.Store[cart], path string) *httptest.ResponseRecorder {
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ask := func(s *session.Store[cart], path string, patience time.Duration) *httptest.ResponseRecorder {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		r := httptest.NewRequest("GET", path, nil).WithContext(ctx)
 		r.AddCookie(&http.Cookie{Name: "__Host-session", Value: token})
@@ -259,26 +259,27 @@ func TestFailure(t *testing.T) {
 		s.Handler(pages()).ServeHTTP(w, r)
 		return w
 	}
+	const briefly = 200 * time.Millisecond
 	ok(t, b.env.Server.Pause())
-	if w := ask(s, "/"); w.Code != 503 || strings.Contains(w.Body.String(), "session:") {
+	if w := ask(s, "/", briefly); w.Code != 503 || strings.Contains(w.Body.String(), "session:") {
 		t.Errorf("%d %q", w.Code, w.Body)
 	}
-	if w := ask(own, "/"); w.Code != 418 {
+	if w := ask(own, "/", briefly); w.Code != 418 {
 		t.Errorf("%d %q", w.Code, w.Body)
 	}
 	ok(t, b.env.Server.Resume())
-	if w := ask(s, "/"); w.Code != 200 || w.Body.String() != "alice has one" {
+	if w := ask(s, "/", time.Minute); w.Code != 200 || w.Body.String() != "alice has one" {
 		t.Errorf("%d %q", w.Code, w.Body)
 	}
 
 	// A logout that fails leaves the cookie, for the next try.
 	user := b.env.Client.Options().Username
 	ok(t, b.admin.Do(t.Context(), "acl", "setuser", user, "-unlink").Err())
-	if w := ask(s, "/logout"); w.Code != 503 || w.Header().Get("Set-Cookie") != "" {
+	if w := ask(s, "/logout", time.Minute); w.Code != 503 || w.Header().Get("Set-Cookie") != "" {
 		t.Errorf("%d, sets %q", w.Code, w.Header().Get("Set-Cookie"))
 	}
 	ok(t, b.admin.Do(t.Context(), "acl", "setuser", user, "+unlink").Err())
-	if w := ask(s, "/logout"); w.Code != 200 || w.Header().Get("Set-Cookie") == "" {
+	if w := ask(s, "/logout", time.Minute); w.Code != 200 || w.Header().Get("Set-Cookie") == "" {
 		t.Errorf("%d, sets %q", w.Code, w.Header().Get("Set-Cookie"))
 	}
 	gone(t, s, token)

@@ -18,6 +18,10 @@ import (
 	"github.com/securecache/securecache-go/securecachetest"
 )
 
+// tolerance is for what a machine takes that has other things to do: the windows
+// that are told apart by it are half an hour apart.
+const tolerance = time.Minute
+
 var sharded = securecachetest.WithLayout(keys.Layout{Shards: 4})
 
 // due returns what the schedule announces, "id:subject" each, and how far ahead;
@@ -39,7 +43,7 @@ func (b *bed) due(t *testing.T) map[string]time.Duration {
 			if !isOne || event.Value != nil || !strings.HasSuffix(field, id) {
 				t.Fatalf("an event of %v called %q", event.Key.Kind(), event.Name)
 			}
-			if off := event.Deadline.Sub(time.UnixMilli(int64(z.Score))).Abs(); off > 5*time.Second {
+			if off := event.Deadline.Sub(time.UnixMilli(int64(z.Score))).Abs(); off > tolerance {
 				t.Errorf("the payload's deadline is off by %v", off)
 			}
 			found[id+":"+subject] = time.Until(time.UnixMilli(int64(z.Score)))
@@ -62,7 +66,7 @@ func TestScheduled(t *testing.T) {
 					t.Errorf("%s: %d events, want %d", what, len(due), len(sessions))
 				}
 				for _, one := range sessions {
-					if d, there := due[one.ID()+":"+subject]; !there || d > after || d < after-5*time.Second {
+					if d, there := due[one.ID()+":"+subject]; !there || d > after || d < after-tolerance {
 						t.Errorf("%s: due is %v, want %v", what, due, after)
 					}
 				}
@@ -106,7 +110,7 @@ func TestScheduled(t *testing.T) {
 		for _, life := range []time.Duration{time.Hour, 2 * time.Hour} {
 			ok(t, adapter.CommitCtx(ctx, "token", []byte("data"), time.Now().Add(life)))
 			for name, d := range b.due(t) {
-				if !strings.HasSuffix(name, ":") || strings.Contains(name, "token") || d > life || d < life-5*time.Second {
+				if !strings.HasSuffix(name, ":") || strings.Contains(name, "token") || d > life || d < life-tolerance {
 					t.Errorf("due is %q in %v", name, d)
 				}
 			}
@@ -123,8 +127,9 @@ func TestScheduled(t *testing.T) {
 // TestEndedIsAnnounced listens for sessions that nobody uses any more: each that
 // ends is announced once, at its time, and none that was destroyed.
 func TestEndedIsAnnounced(t *testing.T) {
+	t.Parallel()
 	b := onServer(t, sharded)
-	const short = 400 * time.Millisecond
+	const short = 2 * time.Second
 	s, ctx := b.store(t, &session.Options{Idle: short, Absolute: time.Hour}), t.Context()
 	var mu sync.Mutex
 	var got []string
@@ -152,7 +157,8 @@ func TestEndedIsAnnounced(t *testing.T) {
 	_, err = s.DestroyAll(ctx, "out")
 	ok(t, err)
 	used := create(t, s, "used", "one")
-	for began := time.Now(); time.Since(began) < 2*short; {
+	announced := func(n int) bool { mu.Lock(); defer mu.Unlock(); return len(got) >= n }
+	for began := time.Now(); time.Since(began) < 2*short || !announced(2) && time.Since(began) < time.Minute; {
 		holds(t, s, used, "one")
 		<-time.After(short / 8)
 	}
@@ -161,9 +167,7 @@ func TestEndedIsAnnounced(t *testing.T) {
 		t.Errorf("announced are %q while one is in use", got)
 	}
 	mu.Unlock()
-	waiting, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	ok(t, servertest.Until(waiting, "the last one ends", func() bool { mu.Lock(); defer mu.Unlock(); return len(got) == 3 }))
+	servertest.Eventually(t, "the last one ends", func() bool { return announced(3) })
 	gone(t, s, used)
 	if due := b.due(t); len(due) != 0 {
 		t.Errorf("due are %v", due)
