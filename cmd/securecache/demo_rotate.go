@@ -45,8 +45,7 @@ func (d *demo) rotateUnderTraffic(ctx context.Context) error {
 	r := d.rotation
 	r.row = d.out.table(column{"clock", 5, true}, column{"reads", 7, true}, column{"writes", 7, true},
 		column{"failed", 6, true}, column{"old key", 7, true}, column{"new key", 7, true}, column{"", 26, false})
-	d.stage.clock.run(fastFactor)
-	defer d.stage.clock.run(1)
+	defer d.stage.clock.run()
 	r.traffic = startTraffic(ctx, d.stage.instances)
 	defer r.traffic.end()
 	r.began = d.stage.clock.now()

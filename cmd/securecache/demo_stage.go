@@ -14,13 +14,15 @@ import (
 	"github.com/securecache/securecache-go/securecache"
 )
 
-// fastClock is a clock whose speed can be changed. At first it is the
-// machine's. It never goes back.
+// fastClock is a clock that can be run fast up to a moment, where it then stands
+// still, however long the machine takes over what is to be seen there. At first
+// its speed is the machine's. It never goes back.
 type fastClock struct {
 	mu     sync.Mutex
 	since  time.Time // of the machine
 	shows  time.Time // at since
 	factor time.Duration
+	mark   time.Time // where it stands still, if anywhere
 }
 
 func newFastClock() *fastClock {
@@ -31,24 +33,36 @@ func newFastClock() *fastClock {
 func (c *fastClock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.shows.Add(time.Since(c.since) * c.factor)
+	now, _ := c.read()
+	return now
 }
 
-// run lets the clock go on at factor times the machine's speed.
-func (c *fastClock) run(factor time.Duration) {
-	now := c.now()
+// read returns what the clock shows, and when of the machine's it did.
+func (c *fastClock) read() (shows, since time.Time) {
+	since = time.Now()
+	shows = c.shows.Add(since.Sub(c.since) * c.factor)
+	if !c.mark.IsZero() && shows.After(c.mark) {
+		shows = c.mark
+	}
+	return shows, since
+}
+
+// run lets the clock go on at the machine's speed.
+func (c *fastClock) run() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.since, c.shows, c.factor = time.Now(), now, factor
+	c.shows, c.since = c.read()
+	c.factor, c.mark = 1, time.Time{}
 }
 
-// until waits until the clock shows t, unless its speed changes meanwhile.
+// until runs the clock fast until it shows t, where it stands.
 func (c *fastClock) until(ctx context.Context, t time.Time) error {
-	left := t.Sub(c.now())
 	c.mu.Lock()
-	factor := c.factor
+	c.shows, c.since = c.read()
+	c.factor, c.mark = fastFactor, t
+	there := c.since.Add(t.Sub(c.shows)/fastFactor + 1) // not short of it by what the division drops
 	c.mu.Unlock()
-	return until(ctx, time.Now().Add(left/factor))
+	return until(ctx, there)
 }
 
 // off is the clock as an instance sees it that is d ahead.

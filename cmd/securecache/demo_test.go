@@ -136,16 +136,18 @@ func TestFastClock(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		after(time.Second)
-		c.run(fastFactor)
-		time.Sleep(time.Second)
-		after(time.Second + 4*time.Minute)
-		if err := c.until(t.Context(), began.Add(9*time.Minute+time.Second)); err != nil {
-			t.Fatal(err)
+		time.AfterFunc(time.Second, func() { after(time.Second + 4*time.Minute) })
+		for _, off := range []time.Duration{9 * time.Minute, 13 * time.Minute} {
+			if err := c.until(t.Context(), began.Add(off)); err != nil {
+				t.Fatal(err)
+			}
+			after(off)
+			time.Sleep(time.Hour) // it stands
+			after(off)
 		}
-		after(9*time.Minute + time.Second)
-		c.run(1)
+		c.run()
 		time.Sleep(time.Second)
-		after(9*time.Minute + 2*time.Second)
+		after(13*time.Minute + time.Second)
 		if got := c.off(skew)().Sub(c.now()); got != skew {
 			t.Errorf("off by %s, want %s", got, skew)
 		}

@@ -115,8 +115,10 @@ func (r *rotation) follow(ctx context.Context) error {
 	if err := clock.until(ctx, r.activates.Add(-skew-skew/4)); err != nil {
 		return err
 	}
-	r.known = r.knowing()
 	var err error
+	if r.known, err = r.knowing(ctx); err != nil {
+		return err
+	}
 	if r.early, err = r.look(ctx, "known to all, not used"); err != nil {
 		return err
 	}
@@ -134,7 +136,7 @@ func (r *rotation) follow(ctx context.Context) error {
 	if err := clock.until(ctx, r.activates.Add(skew+skew/4)); err != nil {
 		return err
 	}
-	clock.run(1) // a slow machine must not see the records end meanwhile
+	clock.run()
 	if err := r.awaitAll(ctx); err != nil {
 		return err
 	}
@@ -165,27 +167,42 @@ func number(n int64) string {
 	return s
 }
 
-// knowing counts the instances whose keyring has the new key.
-func (r *rotation) knowing() int {
-	n := 0
-	for _, in := range r.stage.instances {
-		if ring, err := in.keyring.Ring(); err == nil && ring.Key(r.new) != nil {
-			n++
+// knowing counts the instances whose keyring has the new key, once all have it
+// that have any.
+func (r *rotation) knowing(ctx context.Context) (known int, err error) {
+	err = patiently(ctx, func() (bool, error) {
+		known = 0
+		without := 0
+		for _, in := range r.stage.instances {
+			switch ring, err := in.keyring.Ring(); {
+			case err != nil: // and never will have
+			case ring.Key(r.new) != nil:
+				known++
+			default:
+				without++
+			}
 		}
-	}
-	return n
+		return without == 0, nil
+	})
+	return known, err
 }
 
-// awaitAll waits until every cart has been written under the new key, for ten
-// seconds at most.
+// awaitAll waits until every cart has been written under the new key.
 func (r *rotation) awaitAll(ctx context.Context) error {
+	return patiently(ctx, func() (bool, error) {
+		sealed, err := r.stage.carts(ctx)
+		return sealed[r.new] == cartCount, err
+	})
+}
+
+// patiently asks again and again whether something is done, for ten seconds at most.
+func patiently(ctx context.Context, done func() (bool, error)) error {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	bound := time.NewTimer(10 * time.Second)
 	defer bound.Stop()
 	for {
-		sealed, err := r.stage.carts(ctx)
-		if err != nil || sealed[r.new] == cartCount {
+		if is, err := done(); is || err != nil {
 			return err
 		}
 		select {
