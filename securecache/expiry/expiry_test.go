@@ -67,7 +67,7 @@ func TestTouchedAndDeleted(t *testing.T) {
 	env := start(t)
 	c, h, ctx := env.Cache, newHeard(), t.Context()
 	n, _ := listen(t, c, h.handle, nil)
-	const many, soon, later = 200, 3 * time.Second, 4 * time.Second
+	const many, soon, later = 200, 6 * time.Second, 7 * time.Second
 	type span struct{ least, most time.Time }
 	ends := make(map[string]span)
 	for i := range many {
@@ -162,7 +162,7 @@ func TestFailuresComeBack(t *testing.T) {
 			return ctx.Err()
 		}
 		return nil
-	}, &expiry.Options{Visibility: 200 * time.Millisecond, MaxClaims: claims, Concurrency: 2, OnError: func(err error) {
+	}, &expiry.Options{Visibility: 2 * time.Second, MaxClaims: claims, Concurrency: 2, OnError: func(err error) {
 		var p *expiry.PanicError
 		if errors.As(err, &p) && (p.Value != "at the handler" || len(p.Stack) == 0) {
 			t.Errorf("%v", err)
@@ -214,14 +214,8 @@ func TestDeadLetters(t *testing.T) {
 	env := start(t)
 	c, ctx := env.Cache, t.Context()
 	const many = 500
-	fail := &atomic.Bool{}
-	fail.Store(true)
-	h := newHeard()
-	n, _ := listen(t, c, func(ctx context.Context, e expiry.Event) error {
-		if fail.Load() {
-			return errors.New("not now")
-		}
-		return h.handle(ctx, e)
+	n, stop := listen(t, c, func(context.Context, expiry.Event) error {
+		return errors.New("not now")
 	}, &expiry.Options{Visibility: 50 * time.Millisecond, MaxClaims: 1})
 	entries := make([]securecache.Entry, many)
 	for i := range entries {
@@ -249,7 +243,7 @@ func TestDeadLetters(t *testing.T) {
 			back = append(back, letter)
 		}
 	}
-	fail.Store(false)
+	stop()
 	for _, want := range []int{len(drop), 0} { // and again
 		if got, err := n.Drop(ctx, drop...); err != nil || got != want {
 			t.Errorf("dropped %d, %v", got, err)
@@ -258,6 +252,8 @@ func TestDeadLetters(t *testing.T) {
 	if got, err := n.Requeue(ctx, back...); err != nil || got != len(back) {
 		t.Errorf("requeued %d, %v", got, err)
 	}
+	h := newHeard()
+	n, _ = listen(t, c, h.handle, nil) // with the time to handle them
 	all := h.awaitCount(t, len(back))
 	for _, e := range all {
 		if letter := seen[e.Name]; letter.Event.ID != e.ID || e.Attempt != 1 {

@@ -140,7 +140,7 @@ func TestKeyringFailsClosed(t *testing.T) {
 	env := start(t)
 	file := filepath.Join(t.TempDir(), "keyring.json")
 	store, wrapper := keys.NewFile(file), keys.InsecurePlain()
-	ok(t, keys.Create(t.Context(), "test", store, wrapper, keys.Layout{Shards: shards, Refresh: 50 * time.Millisecond, MaxOffline: 200 * time.Millisecond}))
+	ok(t, keys.Create(t.Context(), "test", store, wrapper, keys.Layout{Shards: shards, Refresh: 50 * time.Millisecond, MaxOffline: 2 * time.Second}))
 	keyring, err := keys.Open(t.Context(), "test", store, wrapper, nil)
 	ok(t, err)
 	defer keyring.Close()
