@@ -101,7 +101,7 @@ func TestLimits(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := begin(t, environOf(t, env), people("ada", "bob"), append(plenty[:len(plenty):len(plenty)], tc.flag, "5/24h")...)
+			s := begin(t, environOf(t, env), people("ada", "bob"), append(plenty[:len(plenty):len(plenty)], "-patience", "2m", tc.flag, "5/24h")...)
 			c := tc.before(s)
 			for n := 1; ; n++ {
 				resp := tc.ask(c)

@@ -236,7 +236,7 @@ func (c *client) plant(value string) *client {
 
 func TestTour(t *testing.T) {
 	env := securecachetest.Start(t)
-	c, err := configure(nil, environOf(t, env))
+	c, err := configure([]string{"-patience", "2m"}, environOf(t, env))
 	ok(t, err)
 	b, err := open(t.Context(), c, slog.New(slog.DiscardHandler))
 	ok(t, err)

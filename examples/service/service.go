@@ -44,8 +44,8 @@ func newService(b *backend, u *users, c config, log *slog.Logger) (http.Handler,
 	})
 	s.bearers, errs[1] = newBearers(b, c.patience)
 	s.logins, errs[2] = limit.New(b.cache, c.logins, &limit.Options{WhenAway: limit.FailClosed})
-	ofAddress, err1 := s.limited(c.addresses, c.nodes, "address", addressOf)
-	ofUser, err2 := s.limited(c.requests, c.nodes, "user", callerName)
+	ofAddress, err1 := s.limited(c, c.addresses, "address", addressOf)
+	ofUser, err2 := s.limited(c, c.requests, "user", callerName)
 	guard, err3 := b.locks.Middleware(callerName, &lock.HTTPOptions{TTL: guardTTL})
 	errs[3], errs[4], errs[5] = err1, err2, err3
 	if err := errors.Join(errs[:]...); err != nil {
@@ -73,9 +73,9 @@ func newService(b *backend, u *users, c config, log *slog.Logger) (http.Handler,
 }
 
 // limited is a limit on requests that is counted here while Redis is away.
-func (s *service) limited(r limit.Rate, nodes int, policy string, name func(*http.Request) string) (func(http.Handler) http.Handler, error) {
+func (s *service) limited(c config, r limit.Rate, policy string, name func(*http.Request) string) (func(http.Handler) http.Handler, error) {
 	l, err := limit.New(s.backend.cache, r, &limit.Options{
-		WhenAway: limit.Local, Nodes: nodes, Timeout: 250 * time.Millisecond,
+		WhenAway: limit.Local, Nodes: c.nodes, Timeout: c.patience / 20, // most of it is the handler's
 		OnError: func(err error) { s.log.Warn("limit counted locally", "policy", policy, "error", err) },
 	})
 	if err != nil {

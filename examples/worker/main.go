@@ -31,7 +31,7 @@ import (
 const (
 	cartIdle   = time.Second
 	cartLife   = time.Hour // however often it is touched
-	visibility = 200 * time.Millisecond
+	visibility = time.Second
 	claims     = 2
 )
 
