@@ -5,9 +5,9 @@ import (
 	"crypto/fips140"
 	"errors"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/securecache/securecache-go/keys"
 )
@@ -183,15 +183,23 @@ func TestPassphraseIsDerivedOnce(t *testing.T) {
 	if wrapped := member(unseal(t, s.get()), "names")["wrapped"].(string); !strings.HasPrefix(wrapped, "argon2id:v=19,m=65536,t=3,p=4:") {
 		t.Errorf("default costs in %q", wrapped)
 	}
-	start := time.Now()
+	allocated := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.TotalAlloc
+	}
+	const derivation = 64 << 20 // bytes, each time
+	before := allocated()
 	k := open(t, s, keys.NewPassphrase([]byte("secret"), nil), nil)
-	once := time.Since(start)
-	start = time.Now()
+	opened := allocated()
+	if d := opened - before; d < derivation {
+		t.Errorf("opening took %d bytes, which are no derivation", d)
+	}
 	for range 20 {
 		must(t, k.Refresh(t.Context()), nil)
 	}
-	if d := time.Since(start); d > once {
-		t.Errorf("20 refreshes took %s, the derivation %s", d, once)
+	if d := allocated() - opened; d >= derivation {
+		t.Errorf("20 refreshes took %d bytes, a derivation %d", d, derivation)
 	}
 }
 
