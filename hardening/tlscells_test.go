@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+
+	"github.com/securecache/securecache-go/internal/server"
 )
 
 func (r *rig) bundle() string {
@@ -153,12 +155,10 @@ func serverCBC(r *rig) error {
 }
 
 func plaintext(r *rig) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := server.FreePort()
 	if err != nil {
 		r.Fatal(err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
 	if err := r.set("port", port); err != nil {
 		r.Fatal(err)
 	}

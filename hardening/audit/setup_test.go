@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/securecache/securecache-go/hardening/audit"
+	"github.com/securecache/securecache-go/internal/server"
 	"github.com/securecache/securecache-go/internal/server/pki"
 	"github.com/securecache/securecache-go/internal/server/servertest"
 )
@@ -164,9 +164,7 @@ func (b *bench) stop() {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	l := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return must[int](t)(server.FreePort())
 }
 
 // answers waits until the server speaks, false once it has ended or where
@@ -203,6 +201,7 @@ func (b *bench) addr() string { return fmt.Sprintf("127.0.0.1:%d", b.port) }
 func (b *bench) options(user string) *redis.Options {
 	o := &redis.Options{
 		Addr: b.addr(), TLSConfig: b.tls, ContextTimeoutEnabled: true, MaxRetries: -1,
+		DialTimeout: 30 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	if b.password != "" {

@@ -8,8 +8,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -162,18 +164,37 @@ const (
 	busOffset   = 10000 // from a node's port to its cluster bus
 )
 
-// freePort returns a port that nobody listens on and, for a node of a cluster,
-// whose bus port is free too.
+// given are the ports that this process has handed out last. One of them may
+// seem to be free because its server has been killed and is to come back.
+var given struct {
+	sync.Mutex
+	ports [2048]int
+	n     int
+}
+
+// FreePort returns a port that nobody listens on, and that this process has not
+// been given of late.
+func FreePort() (int, error) { return freePort(false) }
+
+// freePort is FreePort where, for a node of a cluster, the bus port has to be
+// free too.
 func freePort(bus bool) (int, error) {
-	span := highestPort + 1 - lowestPort
+	span, offsets := highestPort+1-lowestPort, []int{0}
 	if bus {
-		span -= busOffset
+		span, offsets = span-busOffset, []int{0, busOffset}
 	}
+	given.Lock()
+	defer given.Unlock()
 	for range 1000 {
 		port := lowestPort + rand.IntN(span)
-		if portFree(port) && (!bus || portFree(port+busOffset)) {
-			return port, nil
+		if slices.ContainsFunc(offsets, func(o int) bool { return slices.Contains(given.ports[:], port+o) || !portFree(port+o) }) {
+			continue
 		}
+		for _, o := range offsets {
+			given.ports[given.n%len(given.ports)] = port + o
+			given.n++
+		}
+		return port, nil
 	}
 	return 0, errors.New("server: no free port found")
 }
