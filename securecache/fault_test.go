@@ -93,10 +93,10 @@ func counterName(i int) string { return fmt.Sprintf("counter %d", i) }
 func (tr *traffic) raise(i int) {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
-	began := time.Now()
+	late := servertest.Late(time.Now().Add(deadline))
 	err := tr.step(ctx, i)
-	if took := time.Since(began); took > deadline+deadline/10+schedulingSlack {
-		tr.t.Errorf("a caller with %v waited %v: %v", deadline, took, err)
+	if by := late(); by > deadline/10+schedulingSlack {
+		tr.t.Errorf("a caller with %v waited %v longer: %v", deadline, by, err)
 	}
 	if err == nil {
 		tr.good.Add(1)
@@ -275,9 +275,10 @@ func TestDeadlines(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
 				began := time.Now()
+				late := servertest.Late(began.Add(patience))
 				err := run(ctx)
-				if took := time.Since(began); err == nil || took < patience*9/10 || took > patience*11/10 {
-					t.Errorf("%s came back after %v with %v, the deadline was %v", name, took, err, patience)
+				if by, took := late(), time.Since(began); err == nil || took < patience*9/10 || by > patience/10 {
+					t.Errorf("%s came back after %v, %v late, with %v, the deadline was %v", name, took, by, err, patience)
 				}
 			})
 		}

@@ -125,7 +125,7 @@ func TestSentinel(t *testing.T) {
 	ok(t, got.err)
 	waiting = obtain(ctx, l, "job 1", time.Minute) // over the failover
 	servertest.Eventually(t, "somebody waits", func() bool { return lock.Waiting(l) == 1 })
-	if n, err := env.Admin.Wait(ctx, 2, 5*time.Second).Result(); err != nil || n != 2 {
+	if n, err := env.Admin.Wait(ctx, 2, 20*time.Second).Result(); err != nil || n != 2 {
 		t.Fatalf("%d replicas, %v", n, err)
 	}
 	master, err := env.Master(ctx)

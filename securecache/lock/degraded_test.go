@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/fips140"
 	"errors"
-	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,13 +39,17 @@ var inOrder = []string{"Try", "Obtain", "Extend", "GuardedSet", "Release"}
 func degrade(t *testing.T, all map[string]func(context.Context) error, says string, works ...string) {
 	t.Helper()
 	for _, name := range inOrder {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		began := time.Now()
+		deadline, fine := patience, slices.Contains(works, name)
+		if fine || says != "" { // there is an answer, which a busy machine may be late with
+			deadline = 10 * patience
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), deadline)
+		late := servertest.Late(time.Now().Add(deadline))
 		err := all[name](ctx)
-		took := time.Since(began)
+		by := late()
 		cancel()
-		if fine := strings.Contains(fmt.Sprint(works), name); (err == nil) != fine || took > patience+slack {
-			t.Errorf("%s: after %v: %v", name, took, err)
+		if (err == nil) != fine || by > slack {
+			t.Errorf("%s: %v late: %v", name, by, err)
 		}
 		if err != nil && !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want %s", name, err, says)
@@ -116,10 +120,11 @@ func TestHeldWhileTheServerIsAway(t *testing.T) {
 		const ttl = 900 * time.Millisecond
 		held := try(t, l, "job", ttl)
 		ok(t, env.Server.Kill())
+		late := servertest.Late(held.Until())
 		returns(t, "the end of the lock", held.Context().Done())
-		late := time.Since(held.Until())
-		if late < 0 || late > slack || context.Cause(held.Context()) != lock.ErrLost {
-			t.Errorf("it ended %v late, by %v", late, context.Cause(held.Context()))
+		by := late()
+		if time.Now().Before(held.Until()) || by > slack || context.Cause(held.Context()) != lock.ErrLost {
+			t.Errorf("it ended %v late, by %v", by, context.Cause(held.Context()))
 		}
 		if err := held.GuardedSet(t.Context(), "value", nil, time.Minute); !errors.Is(err, lock.ErrLost) {
 			t.Errorf("a write after the end: %v", err)
@@ -129,7 +134,7 @@ func TestHeldWhileTheServerIsAway(t *testing.T) {
 		t.Parallel()
 		env, l := start(t, nil, securecachetest.WithPersistence())
 		servertest.Real(t, env.Server)
-		held := try(t, l, "job", 5*time.Second)
+		held := try(t, l, "job", 12*time.Second)
 		before := held.Until()
 		ok(t, env.Server.Kill())
 		ok(t, env.Server.Restart(t.Context()))

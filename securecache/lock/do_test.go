@@ -51,6 +51,7 @@ func TestDo(t *testing.T) {
 }
 
 func TestDoReleasesInAnyCase(t *testing.T) {
+	t.Parallel()
 	_, l := start(t, nil)
 	free := func(t *testing.T) {
 		t.Helper()
@@ -82,7 +83,7 @@ func TestDoReleasesInAnyCase(t *testing.T) {
 	t.Run("not obtained", func(t *testing.T) {
 		held := try(t, l, "job", time.Minute)
 		defer release(t, held)
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		err := l.Do(ctx, "job", time.Minute, func(context.Context) error { t.Error("it ran"); return nil })
 		if !errors.Is(err, lock.ErrNotObtained) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -45,6 +46,29 @@ func Eventually(t testing.TB, what string, done func() bool) {
 	defer cancel()
 	if err := Until(ctx, what, done); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Late notes, on a timer of its own, when this process gets to run at a moment
+// that something else is bounded by. What it returns says how long after that
+// note, and never before the moment, the present is: the time that the machine
+// kept both of them waiting is not counted. It is to be called when that
+// something is over.
+func Late(at time.Time) func() time.Duration {
+	var noted atomic.Pointer[time.Time]
+	timer := time.AfterFunc(time.Until(at), func() {
+		now := time.Now()
+		noted.Store(&now)
+	})
+	return func() time.Duration {
+		now := time.Now()
+		timer.Stop()
+		switch n := noted.Load(); {
+		case n != nil:
+			return now.Sub(*n)
+		default:
+			return min(0, now.Sub(at))
+		}
 	}
 }
 
