@@ -296,7 +296,7 @@ func listen(t *testing.T, dir, pair string, version uint16, suites []uint16) str
 			if err != nil {
 				return
 			}
-			_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 			_, _ = conn.Write([]byte("hello\n"))
 			_ = conn.Close()
 		}
@@ -312,7 +312,7 @@ func listen(t *testing.T, dir, pair string, version uint16, suites []uint16) str
 // the session ticket, come with the first read.
 func meet(t *testing.T, addr string, config *tls.Config) error {
 	t.Helper()
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", addr, config)
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 30 * time.Second}, "tcp", addr, config)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func (s *site) client() (redis.UniversalClient, *tls.Config) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	rdb, err := securecache.Connect(withQuery(s.T, s.url, "conn_max_lifetime", "300ms"), config)
+	rdb, err := securecache.Connect(withQuery(s.T, s.url, "conn_max_lifetime", "1s"), config)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func TestStartSentinel(t *testing.T) {
 			t.Errorf("%d nodes, %d sentinels", len(e.Nodes), len(e.Sentinels))
 		}
 		// A reply says nothing about the replicas: wait for them before the fault.
-		if n, err := e.Admin.Wait(ctx, 2, 5*time.Second).Result(); err != nil || n != 2 {
+		if n, err := e.Admin.Wait(ctx, 2, 20*time.Second).Result(); err != nil || n != 2 {
 			t.Fatalf("%d replicas, %v", n, err)
 		}
 		old, err := e.Master(ctx)

@@ -312,7 +312,7 @@ func playLimits(t *testing.T, c *securecache.Cache) {
 // playEvents has one event handled, one buried and dropped, and one buried and
 // put back.
 func playEvents(t *testing.T, c *securecache.Cache) {
-	n, err := expiry.New(c, &expiry.Options{MaxClaims: 1, Visibility: time.Second})
+	n, err := expiry.New(c, &expiry.Options{MaxClaims: 1, Visibility: 3 * time.Second})
 	check(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	heard, ended := make(chan string, 16), make(chan error, 1)

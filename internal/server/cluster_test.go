@@ -67,7 +67,7 @@ func failOver(t *testing.T, ctx context.Context, c *server.Cluster, rdb *redis.C
 		t.Fatal(err)
 	}
 	// Replication lags behind the reply: the write has reached the replica first.
-	if n, err := dial(t, old.AdminOptions()).Wait(ctx, 1, 5*time.Second).Result(); err != nil || n != 1 {
+	if n, err := dial(t, old.AdminOptions()).Wait(ctx, 1, 20*time.Second).Result(); err != nil || n != 1 {
 		t.Fatalf("%d replicas have the write, %v", n, err)
 	}
 	if err := old.Kill(); err != nil {
@@ -110,7 +110,7 @@ func TestSentinel(t *testing.T) {
 		if err != nil || old != w.Nodes()[0] {
 			t.Fatalf("%v, %v", old, err)
 		}
-		if n, err := dial(t, old.AdminOptions()).Wait(ctx, 2, 5*time.Second).Result(); err != nil || n != 2 {
+		if n, err := dial(t, old.AdminOptions()).Wait(ctx, 2, 20*time.Second).Result(); err != nil || n != 2 {
 			t.Fatalf("%d replicas have the write, %v", n, err)
 		}
 		sentinelsAreTight(t, w)

@@ -81,7 +81,7 @@ func TestChildDiesWithItsParent(t *testing.T) {
 }
 
 func open(addr string) bool {
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	conn, err := net.DialTimeout("tcp", addr, 30*time.Second)
 	if err != nil {
 		return false
 	}
@@ -91,7 +91,7 @@ func open(addr string) bool {
 // closes waits until nobody listens any more.
 func closes(t *testing.T, addr string) {
 	t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for open(addr) {
