@@ -43,8 +43,9 @@ type core struct {
 //
 // Hooks on the client must not keep a command, its arguments or its reply beyond
 // their return, nor set a reply that they keep: values are opened where they
-// stand. On a [redis.Client] without batching, the arguments of GET and SET are
-// pointers.
+// stand. Scripts' keys are pointers among the arguments, and so are the
+// arguments of GET and of a lone SET on a [redis.Client] without batching, where
+// a pipeline's GET is of a type of its own.
 func New(rdb redis.UniversalClient, k *keys.Keyring, o *Options) (*Cache, error) {
 	if rdb == nil || k == nil {
 		return nil, errors.New("securecache: a client and a keyring are needed")
@@ -224,9 +225,10 @@ func (c *Cache) failed(err error) error {
 	return err
 }
 
-// absent tells a miss from a failure.
+// absent tells a miss from a failure. Of what only wraps a reply of nothing, the
+// reply may have been a sentinel's, which knows of no server.
 func (c *Cache) absent(err error) error {
-	if errors.Is(err, redis.Nil) {
+	if err == redis.Nil {
 		c.counters.misses.Add(1)
 		return ErrMiss
 	}

@@ -129,14 +129,14 @@ func answerOf(cmd redis.Cmder) ([]byte, error) {
 
 func newGet(key string) *getCmd {
 	g := getCmds.Get().(*getCmd)
-	g.key, g.args = key, [...]any{"get", &g.key}
+	g.key, g.absent, g.args = key, false, [...]any{"get", &g.key}
 	return g
 }
 
 // done keeps g for the next GET, and returns what it has read.
 func (g *getCmd) done() []byte {
 	record, _ := g.Bytes()
-	g.key, g.absent = "", false
+	g.key = ""
 	g.SetVal("")
 	g.SetErr(nil)
 	getCmds.Put(g)

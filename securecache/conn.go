@@ -83,20 +83,18 @@ func (c *conn) noticed(err error) error {
 // processAll runs commands in one round trip a node, and returns each one's
 // error.
 func (c *conn) processAll(ctx context.Context, cmds []redis.Cmder) []error {
-	errs := make([]error, len(cmds))
 	if c.batch != nil {
-		return c.submitAll(ctx, cmds, errs)
+		return c.submitAll(ctx, cmds)
 	}
-	pipe := c.rdb.Pipeline()
-	_ = pipe.BatchProcess(ctx, cmds...) // queues them; each command carries its own error
-	_, _ = pipe.Exec(ctx)
-	for i, cmd := range cmds {
-		errs[i] = c.noticed(cmd.Err())
+	errs := lua.Pipeline(ctx, c.rdb, cmds)
+	for i, err := range errs {
+		errs[i] = c.noticed(err)
 	}
 	return errs
 }
 
-func (c *conn) submitAll(ctx context.Context, cmds []redis.Cmder, errs []error) []error {
+func (c *conn) submitAll(ctx context.Context, cmds []redis.Cmder) []error {
+	errs := make([]error, len(cmds))
 	futures := make([]redis.AutoFuture, len(cmds))
 	for i, cmd := range cmds {
 		if errs[i] = ctx.Err(); errs[i] == nil {

@@ -120,7 +120,7 @@ func (r *resealer) strings(ctx context.Context, found []Key) error {
 	swaps := make([]swap, 0, len(found))
 	for i, k := range found {
 		switch err := errs[i]; {
-		case errors.Is(err, redis.Nil):
+		case err == redis.Nil:
 			r.Gone++
 		case redis.HasErrorPrefix(err, "WRONGTYPE"):
 			r.refuseOne(k, &RefusedError{Reason: codec.ReasonNotRecord})

@@ -114,7 +114,7 @@ func (c *Cache) eventCmd(ctx context.Context, t *touching) *redis.StringCmd {
 // takeOver takes what the event that is there has copied. An err of cmd is a nil
 // reply or a failure.
 func (c *Cache) takeOver(ctx context.Context, t *touching, cmd *redis.StringCmd, err error) error {
-	if errors.Is(err, redis.Nil) {
+	if err == redis.Nil {
 		t.event.Value, t.etag = nil, nil
 		return nil
 	}

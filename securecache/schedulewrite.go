@@ -48,7 +48,11 @@ func (c *Cache) setScheduled(ctx context.Context, name string, value []byte, ttl
 	if err != nil {
 		return c.failed(err)
 	}
-	if _, err := c.scripts.Run(ctx, lua.SetScheduled, call.Keys, call.Args...); err != nil {
+	reply, err := c.scripts.Run(ctx, lua.SetScheduled, call.Keys, call.Args...)
+	if err == nil {
+		_, err = reply.Int()
+	}
+	if err != nil {
 		return c.failed(err)
 	}
 	c.counters.sets.Add(1)
@@ -69,8 +73,12 @@ func (c *Cache) setManyScheduled(ctx context.Context, entries []Entry, ttl time.
 		at = append(at, i)
 	}
 	for n, outcome := range c.scripts.RunMany(ctx, lua.SetScheduled, calls, c.conn.processAll) {
-		if outcome.Err != nil {
-			errs[at[n]] = c.failed(outcome.Err)
+		err := outcome.Err
+		if err == nil {
+			_, err = outcome.Int()
+		}
+		if err != nil {
+			errs[at[n]] = c.failed(err)
 			continue
 		}
 		c.counters.sets.Add(1)

@@ -64,7 +64,7 @@ func (o *aclOptions) replaces(ctx context.Context, a *app, rdb redis.UniversalCl
 			next: "log in as an administrator, or choose another name with --user"}
 	}
 	err = rdb.Do(ctx, "acl", "getuser", o.profile.User).Err()
-	if errors.Is(err, redis.Nil) {
+	if err == redis.Nil {
 		return false, nil
 	}
 	return err == nil, err

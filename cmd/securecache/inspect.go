@@ -146,7 +146,7 @@ func (i *inspection) read(ctx context.Context) ([]byte, time.Duration, error) {
 	_, _ = pipe.Exec(ctx) // each command carries its own error
 	record, err := get.Bytes()
 	switch {
-	case errors.Is(err, redis.Nil):
+	case err == redis.Nil:
 		return nil, 0, &failure{code: exitAbsent, err: errors.New("nothing is stored under this key"), next: "check the key; what has expired is gone"}
 	case redis.HasErrorPrefix(err, "WRONGTYPE") && i.field == "":
 		return nil, 0, &failure{code: exitError, err: errors.New("this key holds no string"), next: "a hash has a record in each field: give one with --field"}

@@ -86,7 +86,7 @@ func (r replicas) process(ctx context.Context, cmd redis.Cmder) error {
 	_ = pipe.Process(ctx, have)
 	_, _ = pipe.Exec(ctx)
 	switch {
-	case cmd.Err() != nil && !errors.Is(cmd.Err(), redis.Nil):
+	case cmd.Err() != nil && cmd.Err() != redis.Nil:
 		return cmd.Err()
 	case marked.Err() != nil:
 		return fmt.Errorf("%w: %w", errReplicas, marked.Err())

@@ -25,10 +25,10 @@ const mostWords = 16
 // keeps to the arguments that it was given first.
 var calls [mostWords + 1]sync.Pool
 
-// newCall makes the EVALSHA of a script, of one that has been answered where
-// there is one.
-func newCall(s *Script, keys []string, args []any) *call {
-	c := callOf(3 + len(keys) + len(args))
+// newCall makes the EVALSHA of a script. With again, for a client that is no
+// cluster's, it is made of one that has been answered, where there is one.
+func newCall(s *Script, keys []string, args []any, again bool) *call {
+	c := callOf(3+len(keys)+len(args), again)
 	c.keys = append(c.keys[:0], keys...)
 	words := append(c.words[:0], "evalsha", s.word, len(keys))
 	for i := range c.keys {
@@ -41,8 +41,8 @@ func newCall(s *Script, keys []string, args []any) *call {
 	return c
 }
 
-func callOf(words int) *call {
-	if words <= mostWords {
+func callOf(words int, again bool) *call {
+	if again && words <= mostWords {
 		if c, ok := calls[words].Get().(*call); ok {
 			return c
 		}

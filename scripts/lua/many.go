@@ -1,6 +1,7 @@
 package lua
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -33,7 +34,7 @@ const loadsInVain = 3
 // command's error, and gives up when its context ends.
 func (r *Runner) RunMany(ctx context.Context, s *Script, calls []Call, send func(context.Context, []redis.Cmder) []error) []Outcome {
 	if send == nil {
-		send = r.pipeline
+		send = func(ctx context.Context, cmds []redis.Cmder) []error { return Pipeline(ctx, r.rdb, cmds) }
 	}
 	outcomes := make([]Outcome, len(calls))
 	missing := make([]int, len(calls))
@@ -66,7 +67,7 @@ func (r *Runner) RunMany(ctx context.Context, s *Script, calls []Call, send func
 func runThose(ctx context.Context, s *Script, calls []Call, which []int, outcomes []Outcome, send func(context.Context, []redis.Cmder) []error) []int {
 	cmds := make([]redis.Cmder, len(which))
 	for n, i := range which {
-		c := newCall(s, calls[i].Keys, calls[i].Args)
+		c := newCall(s, calls[i].Keys, calls[i].Args, false)
 		cmds[n] = c
 		if s.repeatable {
 			cmds[n] = c.Cmd
@@ -76,7 +77,7 @@ func runThose(ctx context.Context, s *Script, calls []Call, which []int, outcome
 	for n, err := range send(ctx, cmds) {
 		i := which[n]
 		switch {
-		case err == nil || errors.Is(err, redis.Nil):
+		case err == nil || err == redis.Nil:
 			outcomes[i] = Outcome{Reply: Reply{Value: cmds[n].(interface{ Val() any }).Val()}}
 		case redis.HasErrorPrefix(err, "NOSCRIPT"):
 			outcomes[i].Err = err
@@ -88,14 +89,26 @@ func runThose(ctx context.Context, s *Script, calls []Call, which []int, outcome
 	return missing
 }
 
-// pipeline sends commands on the runner's client.
-func (r *Runner) pipeline(ctx context.Context, cmds []redis.Cmder) []error {
-	pipe := r.rdb.Pipeline()
-	_ = pipe.BatchProcess(ctx, cmds...) // queues them; each command carries its own error
-	_, _ = pipe.Exec(ctx)
+// Pipeline sends commands in one round trip a node, and returns each one's
+// error. Where no answer came that is never nil: go-redis leaves commands without
+// an error when the server refused the connection, or a hook gave up.
+func Pipeline(ctx context.Context, rdb redis.UniversalClient, cmds []redis.Cmder) []error {
+	pipe := rdb.Pipeline()
+	_ = pipe.BatchProcess(ctx, cmds...) // queues them
+	_, all := pipe.Exec(ctx)
 	errs := make([]error, len(cmds))
+	var first error
 	for i, cmd := range cmds {
 		errs[i] = cmd.Err()
+		first = cmp.Or(first, errs[i])
+	}
+	if all == nil || first != nil && errors.Is(all, first) {
+		return errs
+	}
+	for i, err := range errs {
+		if err == nil {
+			errs[i] = all
+		}
 	}
 	return errs
 }

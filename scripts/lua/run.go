@@ -77,7 +77,7 @@ func (r *Runner) Run(ctx context.Context, s *Script, keys []string, args ...any)
 		if err := ctx.Err(); err != nil {
 			return Reply{}, failure(s, err, nil, resent)
 		}
-		c := newCall(s, keys, args)
+		c := newCall(s, keys, args, r.again)
 		err := r.process(ctx, c)
 		if err == nil || err == redis.Nil {
 			reply := Reply{Value: c.Val(), Resent: resent}

@@ -3,9 +3,13 @@ package token_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
@@ -155,5 +159,37 @@ func TestDegraded(t *testing.T) {
 			}
 			w.mends(t)
 		})
+	}
+}
+
+// TestNoServerToDial is of a failover client whose sentinels all answer that they
+// know of no server: what go-redis says then wraps that reply of nothing.
+func TestNoServerToDial(t *testing.T) {
+	env := securecachetest.Start(t)
+	for _, batch := range []bool{false, true} {
+		options := *env.Client.Options()
+		options.DialerRetries = 1
+		options.Dialer = func(context.Context, string, string) (net.Conn, error) {
+			return nil, fmt.Errorf("the sentinels know of no server: %w", redis.Nil)
+		}
+		rdb := redis.NewClient(&options)
+		t.Cleanup(func() { _ = rdb.Close() })
+		c, err := securecache.New(rdb, env.Keyring, &securecache.Options{Batch: batch})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		for _, failOpen := range []bool{false, true} {
+			d, err := token.NewDenylist(c, &token.Options{FailOpen: failOpen})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if revoked, err := d.Revoked(t.Context(), token.Token{ID: token.JTI("x")}); revoked == failOpen || err == nil {
+				t.Errorf("batch %t, fail open %t: %t, %v", batch, failOpen, revoked, err)
+			}
+			if err := d.Revoke(t.Context(), token.JTI("x"), time.Now().Add(time.Minute)); err == nil {
+				t.Errorf("batch %t: revoked without a server", batch)
+			}
+		}
 	}
 }

@@ -125,7 +125,10 @@ func (d *Denylist) store(ctx context.Context, id ID, until time.Time, content []
 		return err
 	}
 	ttl := max(until.Sub(d.cache.Now()).Milliseconds(), 1)
-	_, err = d.cache.Run(ctx, lua.Revoke, []securecache.Key{key}, record, ttl)
+	reply, err := d.cache.Run(ctx, lua.Revoke, []securecache.Key{key}, record, ttl)
+	if err == nil {
+		_, err = reply.Int() // any: an earlier entry may last longer
+	}
 	return err
 }
 
