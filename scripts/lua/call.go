@@ -34,7 +34,7 @@ func newCall(s *Script, keys []string, args []any, again bool) *call {
 	for i := range c.keys {
 		words = append(words, &c.keys[i])
 	}
-	copy(words[len(words):cap(words)], args)
+	copy(c.words[len(words):], args)
 	if len(keys) > 0 {
 		c.SetFirstKeyPos(3) // what routes it to the keys' node
 	}
