@@ -13,6 +13,7 @@ import (
 
 	"github.com/securecache/securecache-go/codec"
 	"github.com/securecache/securecache-go/keys"
+	"github.com/securecache/securecache-go/scripts/lua"
 	"github.com/securecache/securecache-go/securecache"
 )
 
@@ -135,16 +136,14 @@ func (i *inspection) connect(ctx context.Context, a *app) (err error) {
 // read fetches the record and the server's TTL, of one moment as far as one
 // round trip gives that.
 func (i *inspection) read(ctx context.Context) ([]byte, time.Duration, error) {
-	pipe := i.rdb.Pipeline()
-	var get *redis.StringCmd
-	if i.field == "" {
-		get = pipe.Get(ctx, i.place.String())
-	} else {
-		get = pipe.HGet(ctx, i.place.String(), i.field)
+	key := i.place.String()
+	get := redis.NewStringCmd(ctx, "get", key)
+	if i.field != "" {
+		get = redis.NewStringCmd(ctx, "hget", key, i.field)
 	}
-	ttl := pipe.PTTL(ctx, i.place.String())
-	_, _ = pipe.Exec(ctx) // each command carries its own error
-	record, err := get.Bytes()
+	ttl := redis.NewDurationCmd(ctx, time.Millisecond, "pttl", key)
+	errs := lua.Pipeline(ctx, i.rdb, []redis.Cmder{get, ttl})
+	record, err := []byte(get.Val()), errs[0]
 	switch {
 	case err == redis.Nil:
 		return nil, 0, &failure{code: exitAbsent, err: errors.New("nothing is stored under this key"), next: "check the key; what has expired is gone"}
@@ -153,7 +152,7 @@ func (i *inspection) read(ctx context.Context) ([]byte, time.Duration, error) {
 	case err != nil:
 		return nil, 0, err
 	}
-	return record, ttl.Val(), ttl.Err()
+	return record, ttl.Val(), errs[1]
 }
 
 // finding is what inspect prints.
