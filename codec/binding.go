@@ -19,15 +19,14 @@ type Binding struct {
 // domain is what every record's associated data begins with.
 const domain = "securecache v1"
 
-// associated appends to room, which begins with domain, the rest of what a
-// record is authenticated with: the first prefixSize bytes of the record, and
-// where it stands.
-func (b *Binding) associated(room []byte, prefix *[prefixSize]byte) []byte {
-	room = append(room[:len(domain)], prefix[:]...)
-	room = append(room, byte(b.Kind))
+// associate puts into s what a record at b is authenticated with, and returns
+// the place in it of the record's first prefixSize bytes, which are to follow.
+func (s *scratch) associate(b *Binding) *[prefixSize]byte {
+	room := append(s.associated[:len(domain)+prefixSize], byte(b.Kind))
 	room = appendLP(room, b.Namespace)
 	room = appendLP(room, b.ID)
-	return appendLP(room, b.FieldID)
+	s.associated = appendLP(room, b.FieldID)
+	return (*[prefixSize]byte)(s.associated[len(domain):])
 }
 
 func appendLP(dst []byte, s string) []byte {

@@ -14,7 +14,7 @@ import (
 
 // Source gives the keys of one namespace. *keys.Keyring is one. Ring is called
 // for every record and must be cheap and safe for concurrent use; its error,
-// such as keys.ErrStale, is returned as it is.
+// such as keys.ErrStale, is returned as it is. Rings of one revision are alike.
 type Source interface {
 	Ring() (*keys.Ring, error)
 }

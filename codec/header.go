@@ -20,6 +20,7 @@ const (
 const (
 	magic   = "SC"
 	version = 1
+	mark    = 'S'<<56 | 'C'<<48 | version<<40 // both, as the first of eight bytes
 
 	formAt     = 3
 	writtenAt  = 4
@@ -123,11 +124,6 @@ func misform(record []byte) Reason {
 
 func millis(b []byte) int64 {
 	return int64(binary.BigEndian.Uint16(b))<<32 | int64(binary.BigEndian.Uint32(b[2:]))
-}
-
-func putMillis(b []byte, ms int64) {
-	binary.BigEndian.PutUint16(b, uint16(ms>>32))
-	binary.BigEndian.PutUint32(b[2:], uint32(ms))
 }
 
 // ETag is an entity tag: a record's header, in which the random salt and nonce

@@ -33,7 +33,7 @@ func (c *Codec) Open(dst []byte, b Binding, record []byte) ([]byte, error) {
 	}
 	now := c.now()
 	s := borrow()
-	s.associated = b.associated(s.associated, (*[prefixSize]byte)(record))
+	*s.associate(&b) = [prefixSize]byte(record)
 	if compressionOf(record[formAt]) != CompressionNone || collide(dst, record) {
 		dst, err = c.openApart(s, dst, rd, b.Kind, record, now)
 		s.release()
@@ -62,17 +62,17 @@ func InPlace(record []byte) []byte {
 	return record[at:at:len(record)]
 }
 
-// inPlace reports whether dst's spare capacity begins with the record's nonce,
-// which is where the ciphers may write over what they read.
-func inPlace(dst, record []byte) bool {
-	free := dst[len(dst):cap(dst)]
+// inPlace reports whether free begins with the record's nonce, which is where the
+// ciphers may write over what they read.
+func inPlace(free, record []byte) bool {
 	return len(free) >= len(record)-prefixSize && &free[0] == &record[prefixSize]
 }
 
 // collide reports whether a record cannot be decrypted into dst's spare capacity
 // because it stands there.
 func collide(dst, record []byte) bool {
-	return overlap(dst[len(dst):cap(dst)], record) && !inPlace(dst, record)
+	free := dst[len(dst):cap(dst)]
+	return overlap(free, record) && !inPlace(free, record)
 }
 
 // openApart opens by way of scratch, for where a record cannot be decrypted
@@ -118,7 +118,11 @@ func (r *reader) inside(s *scratch, dst, record []byte, now int64) ([]byte, erro
 	if err != nil {
 		return dst, refuse(record, ReasonAuthentication)
 	}
-	if err := r.timely(record, now); err != nil {
+	written, expires := millis(record[writtenAt:]), millis(record[expiresAt:])
+	if expires > now && expires <= r.expires && written <= r.written {
+		return out, nil
+	}
+	if err := r.untimely(record, written, expires); err != nil {
 		clear(out[len(dst):])
 		return dst, err
 	}
@@ -187,12 +191,9 @@ func boundsOf(key *keys.Key, maxLife time.Duration) bounds {
 	return b
 }
 
-// timely checks an authenticated record's times.
-func (b *bounds) timely(record []byte, now int64) error {
-	written, expires := millis(record[writtenAt:]), millis(record[expiresAt:])
-	if expires > now && expires <= b.expires && written <= b.written {
-		return nil
-	}
+// untimely says what is wrong with an authenticated record's times, if anything
+// is.
+func (b *bounds) untimely(record []byte, written, expires int64) error {
 	endless := expires == 0
 	switch {
 	case written > b.written || expires > b.expires || b.retired && b.finite && endless:
@@ -205,9 +206,17 @@ func (b *bounds) timely(record []byte, now int64) error {
 	return nil
 }
 
-// body undoes the padding of what an authenticated record holds, and checks
+// body returns what an authenticated record holds without its padding, and checks
 // its form against its kind's.
 func (c *Codec) body(k Kind, record, inner []byte) ([]byte, error) {
+	if record[formAt]&^suiteBits == 0 && !k.padded() && len(inner) <= c.options.MaxValue {
+		return inner, nil
+	}
+	return c.unwrap(k, record, inner)
+}
+
+// unwrap is body for what is compressed, padded or refused.
+func (c *Codec) unwrap(k Kind, record, inner []byte) ([]byte, error) {
 	how, padded := compressionOf(record[formAt]), record[formAt]&paddedBit != 0
 	if how != CompressionNone && !k.compressible() || k.padded() && !padded {
 		return nil, refuse(record, ReasonContent)

@@ -16,7 +16,7 @@ type scratch struct {
 // Buffers beyond this are left to the garbage collector.
 const maxPooled = 1 << 20
 
-var scratches = sync.Pool{New: func() any { return &scratch{associated: []byte(domain)} }}
+var scratches = sync.Pool{New: func() any { return &scratch{associated: append(make([]byte, 0, 256), domain...)} }}
 
 func borrow() *scratch { return scratches.Get().(*scratch) }
 

@@ -76,13 +76,11 @@ func lifetime(now int64, expires time.Time, maxLife time.Duration) (int64, error
 		return 0, nil
 	}
 	end := expires.UnixMilli()
-	if end <= now || expires.After(latest) || maxLife != 0 && end-now > maxLife.Milliseconds() {
+	if end <= now || end > maxMillis || expires.Unix() > maxMillis/1000 || maxLife != 0 && end-now > maxLife.Milliseconds() {
 		return 0, ErrLifetime
 	}
 	return end, nil
 }
-
-var latest = time.UnixMilli(maxMillis)
 
 // record appends a record with body inside, padded where size is beyond it.
 func (w *writer) record(dst []byte, s *scratch, b *Binding, st stamp, body []byte, size int) []byte {
@@ -97,9 +95,8 @@ func (w *writer) record(dst []byte, s *scratch, b *Binding, st stamp, body []byt
 		}
 		body = inner
 	}
-	prefix := (*[prefixSize]byte)(rec)
-	w.putPrefix(prefix, st)
-	s.associated = b.associated(s.associated, prefix)
+	w.putPrefix((*[prefixSize]byte)(rec), st)
+	w.putPrefix(s.associate(b), st)
 	w.subkey().Seal(rec[:prefixSize], nil, body, s.associated)
 	return dst[:len(dst)+len(rec)]
 }
@@ -127,7 +124,7 @@ func (c *Codec) Reseal(dst []byte, b Binding, record []byte) ([]byte, error) {
 	now := c.now()
 	s := borrow()
 	defer s.release()
-	s.associated = b.associated(s.associated, (*[prefixSize]byte)(record))
+	*s.associate(&b) = [prefixSize]byte(record)
 	body, err := c.verify(s, rd, b.Kind, record, now)
 	if err == nil && compressionOf(record[formAt]) != CompressionNone {
 		s.content, err = c.expand(s.content[:0], record, body)

@@ -2,6 +2,7 @@ package codec
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -18,10 +19,12 @@ const (
 
 // writer is a sub-key that seals, chosen by a random salt.
 type writer struct {
-	key    keys.ID
-	prefix [prefixSize]byte // without form and times
-	born   int64            // Unix milliseconds
-	subkey subkey
+	key     keys.ID
+	keySalt [prefixSize - keyAt]byte // key id and salt, as they stand in a header
+	subkey  subkey
+
+	revision    uint64 // of the ring whose primary the key is
+	from, until int64  // it seals from the one to before the other, Unix milliseconds
 
 	_    [64]byte // left is written for every record, what stands above only read
 	left atomic.Int64
@@ -36,54 +39,69 @@ type stamp struct {
 // writer returns the writer of a suite under the ring's primary, a new one
 // where the last is used up.
 func (c *Codec) writer(ring *keys.Ring, now int64, s Suite) (*writer, error) {
-	clock, slot := time.UnixMilli(now), &c.writers[s]
+	if w := c.writers[s].Load(); w != nil && w.serves(ring, now) {
+		return w, nil
+	}
+	c.rotating.Lock()
+	defer c.rotating.Unlock()
+	if w := c.writers[s].Load(); w != nil && w.serves(ring, now) {
+		return w, nil
+	}
+	w, err := newWriter(ring, now, s)
+	if err != nil {
+		return nil, err
+	}
+	c.writers[s].Store(w)
+	return w, nil
+}
+
+func newWriter(ring *keys.Ring, now int64, s Suite) (*writer, error) {
+	clock := time.UnixMilli(now)
 	key := ring.Primary(clock)
 	if retired := key.Retired(); !retired.IsZero() && clock.After(retired) {
 		// Its successor was destroyed before it was active. Every reader would
 		// refuse the record.
 		return nil, errors.New("codec: the primary key has been retired and has no successor; rotate the keys")
 	}
-	if w := slot.Load(); w != nil && w.serves(key.ID(), now) {
-		return w, nil
-	}
-	c.rotating.Lock()
-	defer c.rotating.Unlock()
-	if w := slot.Load(); w != nil && w.serves(key.ID(), now) {
-		return w, nil
-	}
-	w, err := newWriter(key, ring.Namespace(), now, s)
-	if err != nil {
-		return nil, err
-	}
-	slot.Store(w)
-	return w, nil
-}
-
-func newWriter(key *keys.Key, namespace string, now int64, s Suite) (*writer, error) {
-	w := &writer{key: key.ID(), born: now}
+	w := &writer{key: key.ID(), revision: ring.Revision()}
+	w.from, w.until = span(ring, key, now)
 	w.left.Store(writerRecords - 1) // one is for whoever asked
-	copy(w.prefix[:], magic)
-	w.prefix[len(magic)] = version
-	copy(w.prefix[keyAt:], w.key[:])
-	salt := w.prefix[saltAt:]
+	*(*keys.ID)(w.keySalt[:]) = w.key
+	salt := w.keySalt[saltAt-keyAt:]
 	_, _ = rand.Read(salt) // never fails (crypto/rand)
 	var err error
-	w.subkey, err = derive(key, namespace, s, salt)
+	w.subkey, err = derive(key, ring.Namespace(), s, salt)
 	return w, err
 }
 
-// serves takes one record off the writer's allowance, where it may seal under
-// the key and at the time.
-func (w *writer) serves(id keys.ID, now int64) bool {
-	age := now - w.born
-	// A clock that has stepped back far must not keep a writer for ever.
-	return w.key == id && age < writerAge && age > -writerAge && w.left.Add(-1) >= 0
+// span returns from when to before when a writer made now may seal: while it is
+// young, by a clock that may step back a little, and key remains the ring's
+// primary.
+func span(ring *keys.Ring, key *keys.Key, now int64) (from, until int64) {
+	from, until = now-writerAge+1, now+writerAge
+	if active := key.Activates().UnixMilli(); active <= now {
+		from = max(from, active)
+	}
+	for _, k := range ring.Keys() {
+		if at := k.Activates.UnixMilli(); at > now && !k.Destroyed {
+			until = min(until, at)
+		}
+	}
+	if retired := key.Retired(); !retired.IsZero() {
+		until = min(until, retired.UnixMilli()+1)
+	}
+	return from, until
+}
+
+// serves reports whether w may seal one more record at now under ring's
+// primary, and counts it.
+func (w *writer) serves(ring *keys.Ring, now int64) bool {
+	return w.revision == ring.Revision() && w.from <= now && now < w.until && w.left.Add(-1) >= 0
 }
 
 // putPrefix writes the first prefixSize bytes of a record.
 func (w *writer) putPrefix(dst *[prefixSize]byte, st stamp) {
-	*dst = w.prefix
-	dst[formAt] = st.form
-	putMillis(dst[writtenAt:], st.written)
-	putMillis(dst[expiresAt:], st.expires)
+	binary.BigEndian.PutUint64(dst[:], mark|uint64(st.form)<<32|uint64(st.written)>>16)
+	binary.BigEndian.PutUint64(dst[expiresAt-2:], uint64(st.written)<<48|uint64(st.expires))
+	*(*[prefixSize - keyAt]byte)(dst[keyAt:]) = w.keySalt
 }

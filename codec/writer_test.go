@@ -1,8 +1,10 @@
 package codec_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
+	mathrand "math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -89,6 +91,50 @@ func TestWriterByKey(t *testing.T) {
 	}
 	if salt(before) == salt(after) {
 		t.Error("two keys share a salt")
+	}
+}
+
+// TestWriterFollowsThePrimary has a clock that jumps about between the times at
+// which something changes, and keyrings that lose keys.
+func TestWriterFollowsThePrimary(t *testing.T) {
+	const apart, allowance = 40 * time.Minute, 15 * time.Minute
+	active := func(key int) time.Time { return rotated.Add(time.Duration(key-1) * apart) }
+	ring := func(revision int, destroyed ...int) vector.Document {
+		return document(func(d *vector.Document) {
+			d.Revision = revision
+			for key := 2; key < 4; key++ {
+				d.Keys[key-1].Retired = active(key).Add(allowance).UnixMilli()
+				d.Keys = append(d.Keys, vector.Entry{Key: bytes.Repeat([]byte{byte(key + 1)}, keys.Size), Created: epoch.UnixMilli(), Activates: active(key).UnixMilli()})
+			}
+			for _, key := range destroyed {
+				d.Keys[key].Destroyed = true
+			}
+		})
+	}
+	s := newSource(t, ring(3))
+	c := newCodec(t, s, codec.Options{})
+	refused := 0
+	for _, d := range []vector.Document{ring(4), ring(5, 0), ring(6, 0, 2), ring(7, 0, 2, 3)} {
+		s.use(t, d)
+		current, _ := s.Ring()
+		for range 2000 {
+			now := active(1 + mathrand.IntN(4)).Add(time.Duration(mathrand.IntN(2))*allowance + time.Duration(mathrand.IntN(5)-2)*time.Millisecond)
+			s.at(now)
+			record, err := c.Seal(nil, binding(codec.KindValue), now.Add(time.Hour), nil)
+			primary := current.Primary(now)
+			end := primary.Retired()
+			switch useless := !end.IsZero() && now.After(end); {
+			case (err != nil) != useless:
+				t.Fatalf("revision %d at %v, with a primary until %v: %v", d.Revision, now, end, err)
+			case err != nil:
+				refused++
+			case keys.ID(record[16:32]) != primary.ID():
+				t.Fatalf("revision %d at %v: sealed by %x, want %v", d.Revision, now, record[16:32], primary.ID())
+			}
+		}
+	}
+	if refused == 0 {
+		t.Error("no primary was past its end")
 	}
 }
 
