@@ -10,21 +10,25 @@ import (
 // alone, for tick at most; so a step of the wall clock, or a machine that was
 // asleep, is noticed up to tick late.
 type clock struct {
-	start  time.Time    // when the monotonic clock is taken to be zero
-	read   atomic.Int64 // the monotonic clock at the last reading, nanoseconds
-	offset atomic.Int64 // the wall clock's lead then
+	given  func() time.Time // read in place of all else, where it is not nil
+	start  time.Time        // when the monotonic clock is taken to be zero
+	read   atomic.Int64     // the monotonic clock at the last reading, nanoseconds
+	offset atomic.Int64     // the wall clock's lead then
 }
 
 const tick = 10 * time.Millisecond
 
-func newClock() *clock {
-	c := &clock{start: time.Now()}
+// begin has c tell the time, the given clock's where that is not nil.
+func (c *clock) begin(given func() time.Time) {
+	c.start, c.given = time.Now(), given
 	c.set()
-	return c
 }
 
 // now returns Unix milliseconds, for wall clocks past 1970.
 func (c *clock) now() int64 {
+	if c.given != nil {
+		return c.given().UnixMilli()
+	}
 	count := time.Since(c.start)
 	if int64(count)-c.read.Load() > int64(tick) {
 		count = c.set()

@@ -80,15 +80,17 @@ func (o *Options) withDefaults() Options {
 // concurrent use, holds no goroutine and needs no Close. It prints nothing of
 // its keys.
 type Codec struct {
-	source  Source
-	options Options
-	zstd    zstdCodec
-	now     func() int64 // Unix milliseconds
+	// What every record needs stands together.
+	source Source
+	clock  clock
+
+	readers  *readers
+	revision atomic.Uint64 // of the newest ring that has been followed
+	options  Options
 
 	writers  [suites]atomic.Pointer[writer] // by suite
 	rotating sync.Mutex                     // held while a writer is replaced
-	readers  *readers
-	revision atomic.Uint64 // of the newest ring that has been followed
+	zstd     zstdCodec
 }
 
 // New returns a codec for the source's namespace. o may be nil.
@@ -105,11 +107,12 @@ func New(source Source, o *Options) (*Codec, error) {
 		return nil, err
 	}
 	c := &Codec{source: source, options: options, zstd: z, readers: new(readers)}
-	if c.now = newClock().now; options.Now != nil {
-		c.now = func() int64 { return options.Now().UnixMilli() }
-	}
+	c.clock.begin(options.Now)
 	return c, nil
 }
+
+// now returns the time in Unix milliseconds.
+func (c *Codec) now() int64 { return c.clock.now() }
 
 // Now returns the time by the clock that records are written and read by, in
 // whole milliseconds.

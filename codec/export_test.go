@@ -16,7 +16,11 @@ const (
 var PaddedSize = paddedSize
 
 // NewClock returns the clock that codecs use unless they are given one.
-func NewClock() func() int64 { return newClock().now }
+func NewClock() func() int64 {
+	c := new(clock)
+	c.begin(nil)
+	return c.now
+}
 
 // Exhaust leaves a suite's writer so many records.
 func (c *Codec) Exhaust(s Suite, left int64) { c.writers[s].Load().left.Store(left) }

@@ -95,15 +95,13 @@ func formOf(s Suite, how Compression, padded bool) byte {
 	return form
 }
 
-// forms has the form bytes that there are.
-var forms = func() (known [256]bool) {
-	for _, s := range []Suite{AES256GCM, ChaCha20Poly1305} {
-		for how := CompressionNone; how <= CompressionZstd; how++ {
-			known[formOf(s, how, false)], known[formOf(s, how, true)] = true, true
-		}
-	}
-	return known
-}()
+// wellFormed reports whether form is of a suite and a compression that exist, and
+// nothing else. It looks into no table, which would seldom be near.
+func wellFormed(form byte) bool {
+	s := suiteOf(form)
+	return (s == AES256GCM || s == ChaCha20Poly1305) && compressionOf(form) <= CompressionZstd &&
+		form&^(suiteBits|compressionBits|paddedBit) == 0
+}
 
 // misform returns what is wrong with the form of a record, 0 for nothing.
 func misform(record []byte) Reason {
@@ -114,7 +112,7 @@ func misform(record []byte) Reason {
 		return ReasonLength
 	case record[len(magic)] != version:
 		return ReasonVersion
-	case !forms[record[formAt]]:
+	case !wellFormed(record[formAt]):
 		return ReasonForm
 	case len(record) < Overhead:
 		return ReasonLength

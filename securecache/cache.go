@@ -23,16 +23,17 @@ type Cache struct {
 
 // core is what the views of one cache share.
 type core struct {
+	// What every operation needs stands together.
 	conn     *conn
 	keyring  *keys.Keyring
 	codec    *codec.Codec
-	scripts  *lua.Runner
-	layout   keys.Layout // which never changes
-	head     string      // of every Redis key: "<prefix>:<namespace>:"
-	options  Options
-	schedule *schedule // nil: the namespace has none
-	flights  flights
 	counters *counters
+	schedule *schedule // nil: the namespace has none
+	scripts  *lua.Runner
+	head     string      // of every Redis key: "<prefix>:<namespace>:"
+	layout   keys.Layout // which never changes
+	options  Options
+	flights  flights
 	owned    redis.UniversalClient // closed with the cache; nil where it is the caller's
 }
 
