@@ -64,7 +64,7 @@ func (b *bench) local(ctx context.Context, what string, base, other func() error
 }
 
 func single(f func() error) workload {
-	return workload{1, func(int, int) error { return f() }}
+	return workload{1, func(int, int) error { return f() }, false}
 }
 
 // plainGCM is the cipher alone.

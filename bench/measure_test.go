@@ -49,7 +49,7 @@ func wait(d time.Duration) workload {
 		for began := time.Now(); time.Since(began) < d; {
 		}
 		return nil
-	}}
+	}, false}
 }
 
 func TestCompare(t *testing.T) {
@@ -63,6 +63,25 @@ func TestCompare(t *testing.T) {
 	// A loaded machine blurs what is five times slower or faster, and no more.
 	if slow, quick := results[0].ratio.median, results[1].ratio.median; slow > 0.6 || quick < 1.6 {
 		t.Errorf("ratios %.2f and %.2f, not about 0.2 and 5", slow, quick)
+	}
+}
+
+func TestCompareMeasuresHeldMoreOften(t *testing.T) {
+	var runs [2]int
+	counted := func(k int, held bool) workload {
+		return workload{1, func(_, i int) error {
+			if i == 0 {
+				runs[k]++
+			}
+			return nil
+		}, held}
+	}
+	if _, _, err := compare(t.Context(), quick, wait(time.Microsecond), []workload{counted(0, true), counted(1, false)}); err != nil {
+		t.Fatal(err)
+	}
+	const warm = 1
+	if want := quick.rounds * quick.parts; runs[1]-warm != want || runs[0]-warm != often*want {
+		t.Errorf("held %d times, the other %d, want %d and %d", runs[0]-warm, runs[1]-warm, often*want, want)
 	}
 }
 
@@ -86,7 +105,7 @@ func TestCompareEnds(t *testing.T) {
 				return broken
 			}
 			return nil
-		}}})
+		}, false}})
 		if !errors.Is(err, broken) {
 			t.Errorf("%v", err)
 		}

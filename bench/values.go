@@ -174,9 +174,12 @@ func (b *bench) cell(ctx context.Context, at cell, base contender, others []cont
 	return nil
 }
 
+// heldTo reports whether the target is for that cell.
+func (c contender) heldTo(at cell) bool { return c.target > 0 && at.held && at.goroutines == busy }
+
 func (c contender) row(at cell, r result) row {
 	line := row{what: at.String(), who: c.who, figure: r.ratio.String() + " the rate", cost: &r.cost}
-	if c.target > 0 && at.held && at.goroutines == busy {
+	if c.heldTo(at) {
 		line.targets = []target{atLeast(r.ratio.median, c.target, "×")}
 	}
 	return line
@@ -197,7 +200,7 @@ func (c contender) load(ctx context.Context, at cell) (workload, error) {
 	}
 	pick := func(worker, i int) string { return names[(worker*nameCount/busy+i)%nameCount] }
 	if at.op == "Set" {
-		return workload{at.goroutines, func(worker, i int) error { return c.set(ctx, pick(worker, i), at.value) }}, nil
+		return workload{at.goroutines, func(worker, i int) error { return c.set(ctx, pick(worker, i), at.value) }, c.heldTo(at)}, nil
 	}
 	return workload{at.goroutines, func(worker, i int) error {
 		got, err := c.get(ctx, pick(worker, i))
@@ -205,7 +208,7 @@ func (c contender) load(ctx context.Context, at cell) (workload, error) {
 			err = errors.New("a value came back with another length")
 		}
 		return err
-	}}, nil
+	}, c.heldTo(at)}, nil
 }
 
 // raw is go-redis alone: what the ratios refer to.
