@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -54,19 +55,22 @@ func (n *node) takeSample() {
 		n.missing[fromKeys] = g
 		return
 	}
-	pipe := n.rdb.Pipeline()
+	var cmds []redis.Cmder
 	ttls, heads := make([]*redis.DurationCmd, len(names)), make([]*redis.Cmd, len(names))
 	for i, name := range names {
-		ttls[i] = pipe.PTTL(n.ctx, name)
+		ttls[i] = redis.NewDurationCmd(n.ctx, time.Millisecond, "PTTL", name)
 		switch kind := n.kind(name); {
 		case kind == "" || !whole(name):
 		case strings.Contains(stringKinds, kind):
-			heads[i] = pipe.Do(n.ctx, "GETRANGE", name, 0, codec.Overhead-1)
+			heads[i] = redis.NewCmd(n.ctx, "GETRANGE", name, 0, codec.Overhead-1)
 		case kind == "h":
-			heads[i] = pipe.Do(n.ctx, "HRANDFIELD", name, 1, "WITHVALUES")
+			heads[i] = redis.NewCmd(n.ctx, "HRANDFIELD", name, 1, "WITHVALUES")
+		}
+		if cmds = append(cmds, ttls[i]); heads[i] != nil {
+			cmds = append(cmds, heads[i])
 		}
 	}
-	_, _ = pipe.Exec(n.ctx) // each command carries its own error
+	n.send(cmds)
 	for i, name := range names {
 		n.note(name, ttls[i], heads[i])
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/securecache/securecache-go/scripts/lua"
 )
 
 // source is where a check's knowledge comes from: a command, and what it takes
@@ -113,8 +115,12 @@ func (n *node) gather() error {
 
 // ask sends all commands in one go and sorts the replies.
 func (n *node) ask() {
-	pipe := n.rdb.Pipeline()
-	do := func(words ...any) *redis.Cmd { return pipe.Do(n.ctx, words...) }
+	var cmds []redis.Cmder
+	do := func(words ...any) *redis.Cmd {
+		cmd := redis.NewCmd(n.ctx, words...)
+		cmds = append(cmds, cmd)
+		return cmd
+	}
 	hello := do("HELLO")
 	whoami, self := do("ACL", "WHOAMI"), do("CLIENT", "INFO")
 	info, config := do("INFO"), do("CONFIG", "GET", "*")
@@ -122,7 +128,7 @@ func (n *node) ask() {
 	clients, modules, libraries := do("CLIENT", "LIST"), do("MODULE", "LIST"), do("FUNCTION", "LIST")
 	commands := do(append([]any{"COMMAND", "INFO"}, every(watchedCommands)...)...)
 	script := do("EVAL", "return type(rawget(_G, 'package'))", 0)
-	_, _ = pipe.Exec(n.ctx) // each command carries its own error
+	n.send(cmds)
 
 	if text, err := whoami.Text(); err == nil {
 		n.whoami = text
@@ -166,6 +172,14 @@ func (n *node) ask() {
 	n.identify(flat(hello))
 	if n.sentinel() {
 		n.settle()
+	}
+}
+
+// send runs commands in one go. Each then carries its own error, also where the
+// server let nobody in to answer it.
+func (n *node) send(cmds []redis.Cmder) {
+	for i, err := range lua.Pipeline(n.ctx, n.rdb, cmds) {
+		cmds[i].SetErr(err)
 	}
 }
 

@@ -7,11 +7,13 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/securecache/securecache-go/hardening"
 	"github.com/securecache/securecache-go/hardening/audit"
@@ -191,5 +193,46 @@ func TestOptionsAreChecked(t *testing.T) {
 	defer ring.Close()
 	if _, err := audit.Run(t.Context(), ring, nil); err == nil {
 		t.Error("a ring is audited")
+	}
+}
+
+// TestLetInNoMore has a server that answers PING and closes, and then lets nobody
+// in: what it did not say is unknown.
+func TestLetInNoMore(t *testing.T) {
+	var connections atomic.Int32
+	addr := serve(t, func(conn net.Conn) {
+		first, lines := connections.Add(1) == 1, bufio.NewScanner(conn)
+		for lines.Scan() {
+			var reply string
+			switch word := strings.ToUpper(lines.Text()); {
+			case word == "" || strings.ContainsAny(word[:1], "*$"):
+				continue // of an array, or a length
+			case word == "HELLO":
+				reply = "-NOPROTO no\r\n"
+			case word == "PING" && first:
+				_, _ = io.WriteString(conn, "+PONG\r\n")
+				_ = conn.Close()
+				return
+			case word == "AUTH" && first:
+				reply = "+OK\r\n"
+			case word == "AUTH":
+				reply = "-WRONGPASS no\r\n"
+			case word == "PING":
+				reply = "-NOAUTH no\r\n"
+			}
+			_, _ = io.WriteString(conn, reply)
+		}
+	})
+	rdb := redis.NewClient(&redis.Options{Addr: addr, Password: "secret", DisableIdentity: true, MaxRetries: -1,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
+	defer rdb.Close()
+	report := look(t, rdb, audit.Options{Timeout: 5 * time.Second})
+	for _, one := range report.Of(audit.Passed) {
+		if one.Check != "N1" { // which has a connection of its own, refused as it should be
+			t.Errorf("%s passed: %s", one.Check, one.Title)
+		}
+	}
+	if unknown := len(report.Of(audit.Unknown)); unknown < 40 {
+		t.Errorf("%d checks know nothing", unknown)
 	}
 }

@@ -124,13 +124,15 @@ func (n *node) dryRun() {
 		return
 	}
 	ours := slices.DeleteFunc(slices.Clone(powers), func(p power) bool { return p.sentinel != n.sentinel() })
-	pipe, asked := n.rdb.Pipeline(), map[string][]*redis.Cmd{}
+	var cmds []redis.Cmder
+	asked := map[string][]*redis.Cmd{}
 	for _, u := range n.applications() {
 		for _, p := range ours {
-			asked[u.name] = append(asked[u.name], pipe.Do(n.ctx, append([]any{"ACL", "DRYRUN", u.name}, every(p.words)...)...))
+			cmd := redis.NewCmd(n.ctx, append([]any{"ACL", "DRYRUN", u.name}, every(p.words)...)...)
+			asked[u.name], cmds = append(asked[u.name], cmd), append(cmds, cmd)
 		}
 	}
-	_, _ = pipe.Exec(n.ctx) // each command carries its own error
+	n.send(cmds)
 	for _, u := range n.applications() {
 		for i, p := range ours {
 			allowed := u.allows(p.name, p.categories...)

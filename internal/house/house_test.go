@@ -25,7 +25,7 @@ var may = map[string][]string{
 	"handshake":              {},
 	"securecache":            {"handshake", "codec", "keys", "scripts/lua", "github.com/redis/go-redis/v9"},
 	"hardening":              {"handshake", "github.com/redis/go-redis/v9", "golang.org/x/sys/"},
-	"hardening/audit":        {"codec", "github.com/redis/go-redis/v9"},
+	"hardening/audit":        {"codec", "scripts/lua", "github.com/redis/go-redis/v9"},
 	"securecachetest":        {"internal/server", "internal/server/", "securecache", "hardening", "keys", "codec", "scripts/lua", "github.com/redis/go-redis/v9"},
 	"internal/server":        {"internal/server/", "hardening", "github.com/redis/go-redis/v9", "github.com/alicebob/miniredis/v2", "go.uber.org/goleak", "golang.org/x/sys/"},
 	"internal/server/faults": {"internal/server/servertest", "github.com/Shopify/toxiproxy/v2", "github.com/rs/zerolog", "github.com/redis/go-redis/v9"},
