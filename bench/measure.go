@@ -19,8 +19,8 @@ type workload struct {
 }
 
 // often is how many times what is held to a target is measured for once that the
-// rest is: from run to run the median of so many fewer moves by 0.03, also that of
-// a base beside itself.
+// rest is. The median of 60 ratios of a base to itself came out between 0.97 and
+// 1.05.
 const often = 3
 
 // sample is what one short run of a workload did.

@@ -14,7 +14,7 @@ import (
 
 // Source gives the keys of one namespace. *keys.Keyring is one. Ring is called
 // for every record and must be cheap and safe for concurrent use; its error,
-// such as keys.ErrStale, is returned as it is. Rings of one revision are alike.
+// such as keys.ErrStale, is returned as it is.
 type Source interface {
 	Ring() (*keys.Ring, error)
 }
@@ -80,16 +80,15 @@ func (o *Options) withDefaults() Options {
 // concurrent use, holds no goroutine and needs no Close. It prints nothing of
 // its keys.
 type Codec struct {
-	// What every record needs stands together.
-	source Source
-	clock  clock
-
+	// What every record needs stands in front, in few cache lines.
+	source   Source
+	clock    clock
 	readers  *readers
-	revision atomic.Uint64 // of the newest ring that has been followed
+	revision atomic.Uint64                  // of the newest ring that has been followed
+	writers  [suites]atomic.Pointer[writer] // by suite
 	options  Options
 
-	writers  [suites]atomic.Pointer[writer] // by suite
-	rotating sync.Mutex                     // held while a writer is replaced
+	rotating sync.Mutex // held while a writer is replaced
 	zstd     zstdCodec
 }
 

@@ -268,6 +268,7 @@ func TestSealErrors(t *testing.T) {
 		{"a fraction more", document(nil), binding(codec.KindValue), in(maxLife + 999*time.Microsecond), 0, nil},
 		{"further ahead", document(nil), binding(codec.KindValue), in(maxLife + time.Millisecond), 0, codec.ErrLifetime},
 		{"now", document(nil), binding(codec.KindValue), present, 0, codec.ErrLifetime},
+		{"so long ago that milliseconds overflow", document(nil), binding(codec.KindValue), time.Unix(present.Unix()+1800-1<<61/125, 0), 0, codec.ErrLifetime},
 		{"less than a millisecond", document(nil), binding(codec.KindValue), in(999 * time.Microsecond), 0, codec.ErrLifetime},
 		{"past", document(nil), binding(codec.KindValue), in(-time.Hour), 0, codec.ErrLifetime},
 		{"1970", document(nil), binding(codec.KindValue), time.UnixMilli(0), 0, codec.ErrLifetime},

@@ -20,7 +20,7 @@ const (
 const (
 	magic   = "SC"
 	version = 1
-	mark    = 'S'<<56 | 'C'<<48 | version<<40 // both, as the first of eight bytes
+	mark    = 'S'<<56 | 'C'<<48 | version<<40 // both, at the top of a word of eight bytes
 
 	formAt     = 3
 	writtenAt  = 4
@@ -96,7 +96,7 @@ func formOf(s Suite, how Compression, padded bool) byte {
 }
 
 // wellFormed reports whether form is of a suite and a compression that exist, and
-// nothing else. It looks into no table, which would seldom be near.
+// of nothing else.
 func wellFormed(form byte) bool {
 	s := suiteOf(form)
 	return (s == AES256GCM || s == ChaCha20Poly1305) && compressionOf(form) <= CompressionZstd &&

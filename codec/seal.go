@@ -75,8 +75,8 @@ func lifetime(now int64, expires time.Time, maxLife time.Duration) (int64, error
 		}
 		return 0, nil
 	}
-	end := expires.UnixMilli()
-	if end <= now || end > maxMillis || expires.Unix() > maxMillis/1000 || maxLife != 0 && end-now > maxLife.Milliseconds() {
+	seconds, end := expires.Unix(), expires.UnixMilli() // which may overflow
+	if seconds < 0 || seconds > maxMillis/1000 || end <= now || end > maxMillis || maxLife != 0 && end-now > maxLife.Milliseconds() {
 		return 0, ErrLifetime
 	}
 	return end, nil

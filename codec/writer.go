@@ -23,8 +23,11 @@ type writer struct {
 	keySalt [prefixSize - keyAt]byte // key id and salt, as they stand in a header
 	subkey  subkey
 
-	revision    uint64 // of the ring whose primary the key is
-	from, until int64  // it seals from the one to before the other, Unix milliseconds
+	// The key is the primary of the ring with these two, which no other ring has,
+	// from the one to before the other, in Unix milliseconds.
+	names       *keys.Names
+	revision    uint64
+	from, until int64
 
 	_    [64]byte // left is written for every record, what stands above only read
 	left atomic.Int64
@@ -63,7 +66,7 @@ func newWriter(ring *keys.Ring, now int64, s Suite) (*writer, error) {
 		// refuse the record.
 		return nil, errors.New("codec: the primary key has been retired and has no successor; rotate the keys")
 	}
-	w := &writer{key: key.ID(), revision: ring.Revision()}
+	w := &writer{key: key.ID(), names: ring.Names(), revision: ring.Revision()}
 	w.from, w.until = span(ring, key, now)
 	w.left.Store(writerRecords - 1) // one is for whoever asked
 	*(*keys.ID)(w.keySalt[:]) = w.key
@@ -74,9 +77,8 @@ func newWriter(ring *keys.Ring, now int64, s Suite) (*writer, error) {
 	return w, err
 }
 
-// span returns from when to before when a writer made now may seal: while it is
-// young, by a clock that may step back a little, and key remains the ring's
-// primary.
+// span returns from when to before when a writer made now may seal: within
+// writerAge, whichever way the clock goes, and while key is the ring's primary.
 func span(ring *keys.Ring, key *keys.Key, now int64) (from, until int64) {
 	from, until = now-writerAge+1, now+writerAge
 	if active := key.Activates().UnixMilli(); active <= now {
@@ -96,7 +98,7 @@ func span(ring *keys.Ring, key *keys.Key, now int64) (from, until int64) {
 // serves reports whether w may seal one more record at now under ring's
 // primary, and counts it.
 func (w *writer) serves(ring *keys.Ring, now int64) bool {
-	return w.revision == ring.Revision() && w.from <= now && now < w.until && w.left.Add(-1) >= 0
+	return w.revision == ring.Revision() && w.names == ring.Names() && w.from <= now && now < w.until && w.left.Add(-1) >= 0
 }
 
 // putPrefix writes the first prefixSize bytes of a record.

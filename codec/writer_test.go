@@ -138,6 +138,18 @@ func TestWriterFollowsThePrimary(t *testing.T) {
 	}
 }
 
+// TestWriterOfAnotherKeyring has a source whose keyring was made anew, and is as
+// old as the one before it.
+func TestWriterOfAnotherKeyring(t *testing.T) {
+	s := newSource(t, document(nil))
+	c := newCodec(t, s, codec.Options{})
+	seal(t, c, binding(codec.KindValue), nil)
+	s.use(t, document(func(d *vector.Document) { d.Keys[1].Key = third }))
+	if record := seal(t, c, binding(codec.KindValue), nil); keys.ID(record[16:32]) != keyID(third) {
+		t.Errorf("sealed by %x", record[16:32])
+	}
+}
+
 func TestEveryCodecAndSuiteHasItsSalt(t *testing.T) {
 	s := newSource(t, document(nil))
 	seen := map[[16]byte]bool{}

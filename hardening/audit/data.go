@@ -28,7 +28,8 @@ type sample struct {
 	unsealed map[string]int // by kind
 	telling  map[string]int // by what the name looks like
 	endless  int
-	opaque   int // keys whose value the caller may not read
+	untold   int // keys whose end was not told
+	opaque   int // records of which nothing could be read
 }
 
 // stringKinds hold a record as the whole value of a string, stateKinds no
@@ -110,7 +111,7 @@ func (n *node) note(name string, ttl *redis.DurationCmd, head *redis.Cmd) {
 	s.seen++
 	switch left, err := ttl.Result(); {
 	case err != nil:
-		s.opaque++
+		s.untold++
 	case left == -1 && (kind == "" || !strings.Contains(stateKinds, kind)): // go-redis leaves it as it came
 		s.endless++
 	}
@@ -125,6 +126,9 @@ func (n *node) note(name string, ttl *redis.DurationCmd, head *redis.Cmd) {
 	}
 	text := firstBytes(head)
 	if text == "" { // another type, no right to it, or gone since
+		if err := head.Err(); err != nil && err != redis.Nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
+			s.opaque++
+		}
 		return
 	}
 	s.read++
@@ -169,8 +173,8 @@ func unsealed(n *node) []finding {
 		return advise(fmt.Sprintf("%s of %d records are no sealed records", counted(s.unsealed, "of kind "), s.read),
 			"find out who writes them; del removes them, and the library refuses them")
 	}
-	if s.read == 0 && s.opaque > 0 {
-		return unsure("not one record could be read: ~" + n.options.Prefix + ":* is missing")
+	if s.read == 0 && s.opaque+s.untold > 0 {
+		return unsure("not one record could be read: " + fromKeys.grant() + " or ~" + n.options.Prefix + ":* is missing")
 	}
 	return nil
 }
@@ -183,7 +187,10 @@ func tellingNames(n *node) []finding {
 }
 
 func endless(n *node) []finding {
-	if n.sample.endless == 0 {
+	switch s := n.sample; {
+	case s.endless == 0 && s.untold > 0:
+		return unsure(fmt.Sprintf("the end of %d of %d keys was not told: +pttl or their pattern is missing", s.untold, s.seen))
+	case s.endless == 0:
 		return nil
 	}
 	return advise(fmt.Sprintf("%d of %d keys have no end", n.sample.endless, n.sample.seen), "give them one where they are written; PEXPIRE mends what is there")

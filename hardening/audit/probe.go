@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -212,6 +213,9 @@ func (n *node) has(s source, cmd *redis.Cmd) bool {
 
 // firstWord is the kind of an error: what follows it may quote the server's data.
 func firstWord(err error) string {
+	if reply, ok := errors.AsType[redis.Error](err); ok {
+		err = reply // without what go-redis says of where it came
+	}
 	word, _, _ := strings.Cut(err.Error(), " ")
 	return word
 }
