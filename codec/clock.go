@@ -9,14 +9,24 @@ import (
 // record. Between readings of the wall clock it counts on the monotonic clock
 // alone, for tick at most; so a step of the wall clock, or a machine that was
 // asleep, is noticed up to tick late.
+//
+// Most records end long after they are read. For them the clock need not be read
+// at all while a timer, armed by the last look at it, has not run: that look was
+// some ticks ago at most.
 type clock struct {
 	given  func() time.Time // read in place of all else, where it is not nil
 	start  time.Time        // when the monotonic clock is taken to be zero
 	read   atomic.Int64     // the monotonic clock at the last reading, nanoseconds
 	offset atomic.Int64     // the wall clock's lead then
+	recent atomic.Int64     // what before saw last, Unix milliseconds; 0 once tick has passed
 }
 
-const tick = 10 * time.Millisecond
+const (
+	tick = 10 * time.Millisecond
+	// The timer of a process that has more to do than processors for it runs late,
+	// but not by so many milliseconds.
+	ample = int64(2 * time.Second / time.Millisecond)
+)
 
 // begin has c tell the time, the given clock's where that is not nil.
 func (c *clock) begin(given func() time.Time) {
@@ -34,6 +44,18 @@ func (c *clock) now() int64 {
 		count = c.set()
 	}
 	return (c.offset.Load() + int64(count)) / int64(time.Millisecond)
+}
+
+// before reports whether it is before end, Unix milliseconds.
+func (c *clock) before(end int64) bool {
+	if recent := c.recent.Load(); recent != 0 && end-recent > ample {
+		return true
+	}
+	now := c.now()
+	if c.given == nil && end-now > ample && c.recent.CompareAndSwap(0, now) {
+		time.AfterFunc(tick, func() { c.recent.Store(0) })
+	}
+	return now < end
 }
 
 // set reads the wall clock and returns the monotonic clock.

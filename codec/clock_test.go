@@ -31,6 +31,27 @@ func TestClockAgreesWithTheSystems(t *testing.T) {
 	}
 }
 
+// TestEndsAreMetExactly looks at ends that were far away when the clock was last
+// read, and at others all the while.
+func TestEndsAreMetExactly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := codec.NewBefore()
+		for _, ahead := range []time.Duration{time.Millisecond, 9 * time.Millisecond, time.Second, 3 * time.Second, time.Minute, 48 * time.Hour} {
+			end := time.Now().Add(ahead)
+			for _, left := range []time.Duration{ahead, ahead / 2, 3 * time.Second, 11 * time.Millisecond, time.Millisecond, 1, 0, -1, -time.Hour} {
+				time.Sleep(time.Until(end.Add(-left)))
+				if got, want := before(end.UnixMilli()), time.Until(end) > 0; got != want {
+					t.Errorf("an end %v ahead, %v before it: before is %v", ahead, time.Until(end), got)
+				}
+				before(end.Add(time.Hour).UnixMilli()) // from here on the clock need not be read
+			}
+			if before(end.UnixMilli()) || before(0) || !before(time.Now().UnixMilli()+1) {
+				t.Errorf("an end %v ahead: at its end another answer than by the clock", ahead)
+			}
+		}
+	})
+}
+
 func TestClockOfManyGoroutines(t *testing.T) {
 	clock := codec.NewClock()
 	var running sync.WaitGroup

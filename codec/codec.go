@@ -43,7 +43,9 @@ type Options struct {
 	// default and 512 MiB at most.
 	MaxValue int
 	// Now is the clock, the system's by default. That one is read through its
-	// monotonic clock, and a step of it is noticed 10 ms late.
+	// monotonic clock, and a step of it is noticed 10 ms late, as is the time that
+	// passed while the process was stopped. In a bubble of testing/synctest that
+	// holds for a codec that is made and used in that bubble alone.
 	Now func() time.Time
 }
 

@@ -22,6 +22,13 @@ func NewClock() func() int64 {
 	return c.now
 }
 
+// NewBefore returns how codecs find out whether a record has ended, by that clock.
+func NewBefore() func(end int64) bool {
+	c := new(clock)
+	c.begin(nil)
+	return c.before
+}
+
 // Exhaust leaves a suite's writer so many records.
 func (c *Codec) Exhaust(s Suite, left int64) { c.writers[s].Load().left.Store(left) }
 

@@ -31,16 +31,15 @@ func (c *Codec) Open(dst []byte, b Binding, record []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := c.now()
 	s := borrow()
 	*s.associate(&b) = [prefixSize]byte(record)
 	if compressionOf(record[formAt]) != CompressionNone || collide(dst, record) {
-		dst, err = c.openApart(s, dst, rd, b.Kind, record, now)
+		dst, err = c.openApart(s, dst, rd, b.Kind, record)
 		s.release()
 		return dst, err
 	}
 	dst = slices.Grow(dst, len(record)-Overhead)
-	inner, err := rd.inside(s, dst[len(dst):], record, now)
+	inner, err := rd.inside(s, dst[len(dst):], record, &c.clock)
 	scratches.Put(s) // with nothing to clear
 	if err != nil {
 		return nil, err
@@ -77,8 +76,8 @@ func collide(dst, record []byte) bool {
 
 // openApart opens by way of scratch, for where a record cannot be decrypted
 // straight into dst.
-func (c *Codec) openApart(s *scratch, dst []byte, rd *reader, k Kind, record []byte, now int64) ([]byte, error) {
-	body, err := c.verify(s, rd, k, record, now)
+func (c *Codec) openApart(s *scratch, dst []byte, rd *reader, k Kind, record []byte) ([]byte, error) {
+	body, err := c.verify(s, rd, k, record)
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +86,8 @@ func (c *Codec) openApart(s *scratch, dst []byte, rd *reader, k Kind, record []b
 
 // verify puts what a record holds into s.inner and returns as much of it as is
 // not padding.
-func (c *Codec) verify(s *scratch, rd *reader, k Kind, record []byte, now int64) (body []byte, err error) {
-	if s.inner, err = rd.inside(s, s.inner[:0], record, now); err != nil {
+func (c *Codec) verify(s *scratch, rd *reader, k Kind, record []byte) (body []byte, err error) {
+	if s.inner, err = rd.inside(s, s.inner[:0], record, &c.clock); err != nil {
 		return nil, err
 	}
 	c.keep(rd)
@@ -113,13 +112,13 @@ func refuse(record []byte, r Reason) error {
 
 // inside appends what a record holds, once it has authenticated with the
 // associated data in s and its times hold; otherwise it leaves nothing behind.
-func (r *reader) inside(s *scratch, dst, record []byte, now int64) ([]byte, error) {
+func (r *reader) inside(s *scratch, dst, record []byte, c *clock) ([]byte, error) {
 	out, err := r.subkey().Open(dst, nil, record[prefixSize:], s.associated)
 	if err != nil {
 		return dst, refuse(record, ReasonAuthentication)
 	}
 	written, expires := millis(record[writtenAt:]), millis(record[expiresAt:])
-	if expires > now && expires <= r.expires && written <= r.written {
+	if expires <= r.expires && written <= r.written && c.before(expires) {
 		return out, nil
 	}
 	if err := r.untimely(record, written, expires); err != nil {

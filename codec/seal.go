@@ -121,18 +121,17 @@ func (c *Codec) Reseal(dst []byte, b Binding, record []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := c.now()
 	s := borrow()
 	defer s.release()
 	*s.associate(&b) = [prefixSize]byte(record)
-	body, err := c.verify(s, rd, b.Kind, record, now)
+	body, err := c.verify(s, rd, b.Kind, record)
 	if err == nil && compressionOf(record[formAt]) != CompressionNone {
 		s.content, err = c.expand(s.content[:0], record, body)
 	}
 	if err != nil {
 		return nil, err
 	}
-	w, err := c.writer(ring, now, suiteOf(record[formAt]))
+	w, err := c.writer(ring, c.now(), suiteOf(record[formAt]))
 	if err != nil {
 		return nil, err
 	}
