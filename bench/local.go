@@ -64,7 +64,7 @@ func (b *bench) local(ctx context.Context, what string, base, other func() error
 }
 
 func single(f func() error) workload {
-	return workload{1, func(int, int) error { return f() }, false}
+	return workload{1, func(int, int) error { return f() }, 0}
 }
 
 // plainGCM is the cipher alone.

@@ -3,7 +3,7 @@
 // the two sides of each are measured in short alternating rounds, so that
 // whatever else the machine does strikes both.
 //
-//	go run . [-only REGEXP] [-rounds N] [-seconds S] [-reseal RECORDS] [-volatile KEYS] [-o RESULTS.md]
+//	go run . [-only REGEXP] [-rounds N] [-seconds S] [-patience N] [-reseal RECORDS] [-volatile KEYS] [-o RESULTS.md]
 //
 // Run it in this directory: the reseal rows build the command from the parent.
 // SECURECACHE_SERVER chooses the server; SECURECACHE_VAULT names the Vault
@@ -37,6 +37,7 @@ func main() {
 // settings are the flags.
 type settings struct {
 	rounds   int
+	patience int           // how many times the rounds what is held to a target takes part in, at most
 	parts    int           // alternations of one round, whose median is the round's
 	slice    time.Duration // of one side of one alternation
 	only     *regexp.Regexp
@@ -50,6 +51,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.SetOutput(stderr)
 	rounds := flags.Int("rounds", 5, "alternating rounds of each comparison")
 	seconds := flags.Float64("seconds", 0.3, "seconds of one side of one round")
+	patience := flags.Int("patience", 20, "how many times the rounds to measure, at most, what is held to a ratio that is not clear yet")
 	only := flags.String("only", "", "measure only the rows whose first two columns, joined by a comma, match this regular expression")
 	reseal := flags.Int("reseal", 100_000, "records to re-seal; the target is stated for 1000000")
 	volatile := flags.Int("volatile", 100_000, "keys that have an end far ahead while others end; the target is stated for 1000000")
@@ -57,15 +59,15 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	if err := flags.Parse(args); err != nil {
 		return settings{}, err
 	}
-	if flags.NArg() > 0 || *rounds < 1 || *seconds <= 0 || *reseal < 0 || *volatile < 0 {
+	if flags.NArg() > 0 || *rounds < 1 || *seconds <= 0 || *patience < 1 || *reseal < 0 || *volatile < 0 {
 		flags.Usage()
-		return settings{}, errors.New("rounds and seconds are positive, and there are no arguments")
+		return settings{}, errors.New("rounds, seconds and patience are positive, and there are no arguments")
 	}
 	re, err := regexp.Compile(*only)
 	if err != nil {
 		return settings{}, err
 	}
-	return settings{*rounds, 1, time.Duration(*seconds * float64(time.Second)), re, *reseal, *volatile, *out}, nil
+	return settings{*rounds, *patience, 1, time.Duration(*seconds * float64(time.Second)), re, *reseal, *volatile, *out}, nil
 }
 
 // run measures and prints. Progress goes to stderr.

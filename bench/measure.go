@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -15,13 +16,16 @@ import (
 type workload struct {
 	goroutines int
 	op         func(worker, i int) error
-	held       bool // to a target: it is measured more often
+	target     float64 // of its rate by the base's, 0 for none: it is measured until the ratio is clear
 }
 
-// often is how many times what is held to a target is measured for once that the
-// rest is. The median of 60 ratios of a base to itself came out between 0.97 and
-// 1.05.
-const often = 3
+// What is held to a target is measured on until its ratio is clear: the median of
+// 60 ratios of a base to itself came out between 0.97 and 1.05. It is clear where
+// the target is apart by so many standard errors, or the error is less than fine.
+const (
+	apart = 4
+	fine  = 0.005
+)
 
 // sample is what one short run of a workload did.
 type sample struct {
@@ -115,21 +119,42 @@ func costOf(samples []sample, goroutines int) cost {
 	}
 }
 
-// spread is a median with what it lies between.
-type spread struct{ median, least, most float64 }
+// spread is a median with what it lies between, and its standard error where it
+// is known.
+type spread struct{ median, least, most, err float64 }
 
 func summary(values []float64) spread {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
-	return spread{(sorted[(n-1)/2] + sorted[n/2]) / 2, sorted[0], sorted[n-1]}
+	return spread{median: (sorted[(n-1)/2] + sorted[n/2]) / 2, least: sorted[0], most: sorted[n-1]}
+}
+
+// errorOf estimates the standard error of the median of values as if they were
+// normal but for outliers: 1.253 σ/√n, with σ from the median deviation, 1.483
+// times that.
+func errorOf(values []float64) float64 {
+	median := summary(values).median
+	deviations := make([]float64, len(values))
+	for i, v := range values {
+		deviations[i] = math.Abs(v - median)
+	}
+	return 1.253 * 1.483 * summary(deviations).median / math.Sqrt(float64(len(values)))
+}
+
+// clear reports whether it is plain on which side of target s lies, or its
+// median is known well enough.
+func (s spread) clear(target float64) bool {
+	return math.Abs(s.median-target) >= apart*s.err || s.err < fine
 }
 
 func (s spread) String() string {
-	return fmt.Sprintf("%.2f× (%.2f–%.2f)", s.median, s.least, s.most)
+	return fmt.Sprintf("%.2f× ±%.2f (%.2f–%.2f)", s.median, s.err, s.least, s.most)
 }
 
 // inverse turns a ratio of rates into one of times.
-func (s spread) inverse() spread { return spread{1 / s.median, 1 / s.most, 1 / s.least} }
+func (s spread) inverse() spread {
+	return spread{1 / s.median, 1 / s.most, 1 / s.least, s.err / (s.median * s.median)}
+}
 
 // parted divides each round into so many short alternations. Their median leaves
 // out what disturbs a few.
@@ -154,18 +179,14 @@ func compare(ctx context.Context, s settings, base workload, others []workload) 
 			return result{}, nil, err
 		}
 	}
-	for n := range s.rounds * s.parts * often {
-		if err := c.alternate(ctx, n); err != nil {
+	for round := range s.rounds * s.patience {
+		if err := c.round(ctx, round); err != nil {
 			return result{}, nil, err
 		}
 	}
 	results := make([]result, len(others))
 	for i, w := range others {
-		parts := s.parts
-		if w.held {
-			parts *= often
-		}
-		results[i] = result{costOf(c.samples[i], w.goroutines), ofRounds(c.ratios[i], parts)}
+		results[i] = result{costOf(c.samples[i], w.goroutines), ofRounds(c.ratios[i], s.parts)}
 	}
 	return result{cost: costOf(c.bases, base.goroutines)}, results, nil
 }
@@ -178,7 +199,7 @@ func ofRounds(ratios []float64, parts int) spread {
 		rounds = append(rounds, summary(round).median)
 	}
 	all := summary(rounds)
-	all.median = summary(ratios).median
+	all.median, all.err = summary(ratios).median, errorOf(ratios)
 	return all
 }
 
@@ -192,27 +213,39 @@ type comparison struct {
 	ratios  [][]float64
 }
 
-// alternate runs everybody whose turn the n-th is, in one order or the other, so
-// that who comes behind whom changes.
-func (c *comparison) alternate(ctx context.Context, n int) error {
-	order := make([]int, 0, len(c.others))
+// round runs those whose turn it is, in one order or the other, so that who comes
+// behind whom changes.
+func (c *comparison) round(ctx context.Context, n int) error {
+	turns := c.turns(n)
+	for part := 0; part < c.parts && (len(turns) > 0 || n < c.rounds); part++ {
+		if err := c.alternate(ctx, turns); err != nil {
+			return err
+		}
+		slices.Reverse(turns)
+	}
+	return nil
+}
+
+// turns returns who takes part in the n-th round: everybody at first, and then
+// whose ratio is not clear.
+func (c *comparison) turns(n int) []int {
+	var turns []int
 	for i, w := range c.others {
-		if w.held || n%often == 0 {
-			order = append(order, i)
+		if n < c.rounds || w.target > 0 && !ofRounds(c.ratios[i], c.parts).clear(w.target) {
+			turns = append(turns, i)
 		}
 	}
-	if n/often%2 == 1 {
-		slices.Reverse(order)
-	}
-	if len(order) == 0 && n%often != 0 {
-		return nil // nobody's
-	}
+	return turns
+}
+
+// alternate runs others, each between two runs of the base.
+func (c *comparison) alternate(ctx context.Context, others []int) error {
 	before, err := stretch(ctx, c.base, c.slice)
 	if err != nil {
 		return err
 	}
 	c.bases = append(c.bases, before)
-	for _, i := range order {
+	for _, i := range others {
 		here, err := stretch(ctx, c.others[i], c.slice)
 		if err != nil {
 			return err

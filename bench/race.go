@@ -19,14 +19,14 @@ func (b *bench) race(ctx context.Context, what string, base side, others []side)
 	var loads []workload
 	for _, s := range others {
 		if b.wants(what, s.who) {
-			wanted, loads = append(wanted, s), append(loads, workload{busy, s.op, s.target > 0})
+			wanted, loads = append(wanted, s), append(loads, workload{busy, s.op, s.target})
 		}
 	}
 	if len(wanted) == 0 {
 		return nil
 	}
 	b.say("%s", what)
-	baseResult, results, err := compare(ctx, b.settings.parted(5), workload{busy, base.op, false}, loads)
+	baseResult, results, err := compare(ctx, b.settings.parted(5), workload{busy, base.op, 0}, loads)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

@@ -40,9 +40,10 @@ func (b *bench) report(began time.Time) string {
 		line("- Vault: %s, over TLS on the loopback interface", b.vaultVersion)
 	}
 	line("- %s%s", runtime.Version(), versions())
-	line("- %d rounds of %s a side, %d where it is held to a rate; -reseal %d -volatile %d\n", b.rounds, b.slice, often*b.rounds, b.settings.reseal, b.volatile)
-	line("Ratios are to the row of 1× above: the median of the rounds, with the least and the most. In every round each side runs")
-	line("between two runs of that base, and is divided by their mean. Each side has a client of its own with the same options;")
+	line("- %d rounds of %s a side; -reseal %d -volatile %d\n", b.rounds, b.slice, b.settings.reseal, b.volatile)
+	line("Ratios are to the row of 1× above: the median with its standard error, and the least and the most of the rounds. Each side")
+	line("runs between two runs of that base, and is divided by their mean. What is held to a rate runs on, for %d times the rounds at", b.patience)
+	line("the most, until the rate is %d standard errors from its target or the error under %.1f %%. Each side has a client of its own with the same options;", apart, 100*fine)
 	line("values are random bytes, which do not compress, where nothing else is said; names have 40 bytes. The server")
 	line("takes part of the same processors, so whatever a side computes is taken from the rate at once. 16 KiB of random bytes")
 	line("are held to no target: docs/adr/0023-large-random-values.md says why, and the row stands.")

@@ -15,7 +15,7 @@ import (
 func measured(t *testing.T, args ...string) string {
 	t.Helper()
 	var out strings.Builder
-	err := run(t.Context(), append([]string{"-rounds", "1", "-seconds", "0.01"}, args...), &out, io.Discard)
+	err := run(t.Context(), append([]string{"-rounds", "1", "-patience", "1", "-seconds", "0.01"}, args...), &out, io.Discard)
 	if errors.Is(err, server.ErrNotInstalled) && os.Getenv("CI") != "true" {
 		t.Skip(err)
 	}

@@ -112,7 +112,7 @@ func (r reader) load(ctx context.Context) (workload, error) {
 	}
 	return workload{busy, func(worker, i int) error {
 		return r.get(ctx, tokens[(worker*sessionCount/busy+i)%sessionCount])
-	}, true}, nil
+	}, sessionTarget}, nil
 }
 
 var errNotWhole = errors.New("a session did not come back as it was stored")

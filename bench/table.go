@@ -33,7 +33,7 @@ func atMost(value, limit float64, unit string) target {
 // noAllocs leaves room for what the runtime itself allocates during a round.
 func noAllocs(c cost) target { return target{"0 allocs", c.mallocs < 0.01} }
 
-var columns = []string{"what", "who", "figure (least–most)", "target", "", "ops/s", "time/op", "B/op", "allocs/op"}
+var columns = []string{"what", "who", "figure ±error (least–most)", "target", "", "ops/s", "time/op", "B/op", "allocs/op"}
 
 func (r row) cells() []string {
 	texts := make([]string, len(r.targets))

@@ -174,13 +174,18 @@ func (b *bench) cell(ctx context.Context, at cell, base contender, others []cont
 	return nil
 }
 
-// heldTo reports whether the target is for that cell.
-func (c contender) heldTo(at cell) bool { return c.target > 0 && at.held && at.goroutines == busy }
+// targetAt returns the target of that cell, 0 where it has none.
+func (c contender) targetAt(at cell) float64 {
+	if !at.held || at.goroutines != busy {
+		return 0
+	}
+	return c.target
+}
 
 func (c contender) row(at cell, r result) row {
 	line := row{what: at.String(), who: c.who, figure: r.ratio.String() + " the rate", cost: &r.cost}
-	if c.heldTo(at) {
-		line.targets = []target{atLeast(r.ratio.median, c.target, "×")}
+	if t := c.targetAt(at); t > 0 {
+		line.targets = []target{atLeast(r.ratio.median, t, "×")}
 	}
 	return line
 }
@@ -200,7 +205,7 @@ func (c contender) load(ctx context.Context, at cell) (workload, error) {
 	}
 	pick := func(worker, i int) string { return names[(worker*nameCount/busy+i)%nameCount] }
 	if at.op == "Set" {
-		return workload{at.goroutines, func(worker, i int) error { return c.set(ctx, pick(worker, i), at.value) }, c.heldTo(at)}, nil
+		return workload{at.goroutines, func(worker, i int) error { return c.set(ctx, pick(worker, i), at.value) }, c.targetAt(at)}, nil
 	}
 	return workload{at.goroutines, func(worker, i int) error {
 		got, err := c.get(ctx, pick(worker, i))
@@ -208,7 +213,7 @@ func (c contender) load(ctx context.Context, at cell) (workload, error) {
 			err = errors.New("a value came back with another length")
 		}
 		return err
-	}, c.heldTo(at)}, nil
+	}, c.targetAt(at)}, nil
 }
 
 // raw is go-redis alone: what the ratios refer to.
