@@ -3,6 +3,7 @@ package vault_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/codec"
 	"github.com/securecache/securecache-go/internal/vaulttest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/keys/vault"
@@ -109,6 +111,33 @@ func (r *real) refreshed(k *keys.Keyring) *keys.Ring {
 		r.t.Fatal(err)
 	}
 	return ring
+}
+
+// record seals a record, and returns what opens it with another keyring.
+func (r *real) record(k *keys.Keyring) (opens func(*keys.Keyring)) {
+	r.t.Helper()
+	at := func(k *keys.Keyring) (*codec.Codec, codec.Binding) {
+		r.t.Helper()
+		c, err := codec.New(k, nil)
+		ring, stale := k.Ring()
+		if err := errors.Join(err, stale); err != nil {
+			r.t.Fatal(err)
+		}
+		name := ring.Names().Blind('v', "name")
+		return c, codec.Binding{Namespace: "shop", Kind: codec.KindValue, ID: "{" + base64.RawURLEncoding.EncodeToString(name[:]) + "}"}
+	}
+	c, binding := at(k)
+	record, err := c.Seal(nil, binding, time.Now().Add(time.Hour), []byte("value"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return func(k *keys.Keyring) {
+		r.t.Helper()
+		c, binding := at(k)
+		if got, err := c.Open(nil, binding, record); err != nil || string(got) != "value" {
+			r.t.Errorf("the record opens to %q, %v", got, err)
+		}
+	}
 }
 
 // await calls f until it holds, and fails after half a minute.
@@ -220,7 +249,7 @@ func TestRealKeyEncryptionKeyRotated(t *testing.T) {
 		t.Fatal(err)
 	}
 	op, app := r.open(os, ow, nil), r.open(as, aw, nil)
-	ids := r.refreshed(app).Keys()
+	ids, opens := r.refreshed(app).Keys(), r.record(app)
 	before, err := os.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +260,9 @@ func TestRealKeyEncryptionKeyRotated(t *testing.T) {
 	}
 	r.must("transit/keys/app/config", map[string]any{"min_decryption_version": 2})
 
-	fresh := r.refreshed(r.open(as, aw, nil))
+	anew := r.open(as, aw, nil)
+	opens(anew)
+	fresh := r.refreshed(anew)
 	if len(fresh.Keys()) != len(ids) || fresh.Keys()[0].ID != ids[0].ID {
 		t.Error("re-wrapping has changed the keys")
 	}
