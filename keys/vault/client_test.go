@@ -2,6 +2,7 @@ package vault_test
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -306,6 +307,29 @@ func TestClientCertificateIsReadAgain(t *testing.T) {
 	}
 }
 
+// verbs are all that fmt knows, and letters that it does not: those print their
+// operand too.
+func verbs() []string {
+	all := []string{"%!", "%*d"}
+	for _, flags := range []string{"", "+", "#", " ", "+#", "# ", "#.3"} {
+		for c := 'A'; c <= 'z'; c++ {
+			if c <= 'Z' || c >= 'a' {
+				all = append(all, "%"+flags+string(c))
+			}
+		}
+	}
+	return all
+}
+
+// forms are what a secret looks like under the verbs, and in base64.
+func forms(secret string) []string {
+	all := []string{secret, base64.StdEncoding.EncodeToString([]byte(secret[:6]))}
+	for _, verb := range []string{"%x", "%X", "% x", "% X", "%#x", "%# x", "%d", "%o", "%#o", "%b", "%c", "%U"} {
+		all = append(all, strings.Trim(fmt.Sprintf(verb, []byte(secret)), "[]"))
+	}
+	return all
+}
+
 func TestSecretsAreNotShown(t *testing.T) {
 	quiet(t)
 	f := newFake(time.Hour, time.Hour)
@@ -325,16 +349,16 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 	h := holder{c, cfg.Login, vault.Value(secret), c.Transit("transit", "k"), c.KV("kv", "x")}
 	var out strings.Builder
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b", "%o", "%t", "%c", "%U", "%e", "%g", "%p", "%T"} {
+	for _, verb := range verbs() {
 		for _, x := range []any{h, &h, c, cfg, &cfg, h.l, h.s, h.tr, h.kv} {
 			fmt.Fprintf(&out, verb+"\n", x)
 		}
 	}
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "client", c, "config", fmt.Sprint(cfg), "holder", h)
 	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "client", c, "config", cfg, "holder", h)
-	for _, shown := range []string{secret, "hvs.fake", fmt.Sprintf("%x", secret), fmt.Sprintf("%X", "hvs.fake")} {
+	for _, shown := range append(forms(secret), forms("hvs.fake")...) {
 		if i := strings.Index(out.String(), shown); i >= 0 {
-			t.Errorf("shown: …%s…", out.String()[max(0, i-80):i+20])
+			t.Errorf("shown: …%s…", out.String()[max(0, i-80):min(i+20, out.Len())])
 		}
 	}
 	if got := fmt.Sprintf("%v %s %v %v", c, c.Transit("/transit/", "k"), c.KV("kv", "/a/b"), cfg.Login); got != "vault https://vault.example vault-transit:transit/k vault-kv:kv/a/b approle at auth/approle" {

@@ -17,8 +17,8 @@ import (
 
 // fake is the part of Vault that tokens need: logins by AppRole, renewal up to
 // a maximum, expiry, revocation, policies, and transit/decrypt, which answers
-// with nothing but the token's number. The real one is tested in
-// integration_test.go; this one has a clock that can be turned.
+// with nothing but the token's number. The real one is tested in the files
+// real_*test.go; this one has a clock that can be turned.
 type fake struct {
 	ttl, max  time.Duration
 	renewable bool
