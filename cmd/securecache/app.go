@@ -56,7 +56,7 @@ func (a *app) settings() []setting {
 		{"tls-crl", "SECURECACHE_TLS_CRL", "PEM file of revocation lists that the server's certificate must not be on", &a.tlsCRL},
 		{"tls-server-name", "SECURECACHE_TLS_SERVER_NAME", "name in the server's certificate, where it is not the host", &a.serverName},
 		{"namespace", "SECURECACHE_NAMESPACE", "namespace, as its keyring was created for", &a.namespace},
-		{"keyring", "SECURECACHE_KEYRING", "where the keyring is: file:PATH or vault-kv:MOUNT/PATH", &a.keyring},
+		{"keyring", "SECURECACHE_KEYRING", "where the keyring is: file:PATH, vault-kv:MOUNT/PATH, or vault-kv:MOUNT//PATH where the mount has slashes", &a.keyring},
 		{"wrap", "SECURECACHE_WRAP", "what wraps its keys: vault-transit:MOUNT/KEY, passphrase or insecure-plain", &a.wrap},
 	}
 }

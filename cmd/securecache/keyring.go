@@ -71,10 +71,14 @@ func (a *app) store(ctx context.Context) (keys.Store, error) {
 	return nil, &failure{code: exitUsage, err: fmt.Errorf("--keyring cannot be read: %q", a.keyring), next: "give file:PATH or vault-kv:MOUNT/PATH"}
 }
 
-// kvOf reads a --keyring that is in Vault.
+// kvOf reads a --keyring that is in Vault. The mount ends at the first two
+// slashes, for a mount that has one itself, or else at the first slash.
 func kvOf(spec string) (mount, path string, ok bool) {
 	rest, found := strings.CutPrefix(spec, "vault-kv:")
-	mount, path, _ = strings.Cut(rest, "/")
+	mount, path, two := strings.Cut(rest, "//")
+	if !two {
+		mount, path, _ = strings.Cut(rest, "/")
+	}
 	return mount, path, found && mount != "" && path != ""
 }
 

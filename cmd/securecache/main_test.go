@@ -275,9 +275,9 @@ func otherCA(ts *testscript.TestScript, neg bool, _ []string) {
 }
 
 // vaultCmd starts a Vault with a transit key called test and sets the VAULT_
-// variables. With words, it works on that Vault as root: seal, unseal, write
-// PATH NAME=VALUE, or login FILE, which sets VAULT_TOKEN to a token with the
-// policy in the file.
+// variables. With words, it works on that Vault as root: seal, unseal, mount
+// PATH, write PATH NAME=VALUE, or login FILE, which sets VAULT_TOKEN to a token
+// with the policy in the file.
 func vaultCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, rig := context.Background(), rigOf(ts)
 	switch {
@@ -287,6 +287,8 @@ func vaultCmd(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(rig.vault.Seal(ctx))
 	case args[0] == "unseal":
 		ts.Check(rig.vault.Unseal(ctx))
+	case args[0] == "mount":
+		ts.Check(rig.vault.MountKV(ctx, args[1]))
 	case args[0] == "write":
 		name, value, _ := strings.Cut(args[2], "=")
 		_, err := rig.vault.Write(ctx, args[1], map[string]any{name: value})

@@ -128,8 +128,21 @@ func (s *Server) prepare(ctx context.Context) error {
 			}
 		}
 	}
+	return s.awaitKV(ctx, "kv")
+}
+
+// MountKV mounts a further KV version 2 engine, and returns once it answers.
+func (s *Server) MountKV(ctx context.Context, path string) error {
+	err := s.admin().Sys().MountWithContext(ctx, path, &api.MountInput{Type: "kv", Options: map[string]string{"version": "2"}})
+	if err != nil {
+		return err
+	}
+	return s.awaitKV(ctx, path)
+}
+
+func (s *Server) awaitKV(ctx context.Context, path string) error {
 	return poll(ctx, func() error {
-		_, err := s.admin().Logical().ReadWithContext(ctx, "kv/config")
+		_, err := s.admin().Logical().ReadWithContext(ctx, path+"/config")
 		return err
 	})
 }

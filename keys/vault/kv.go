@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -38,8 +39,14 @@ func (c *Client) KV(mount, path string) *KV {
 	return &KV{c: c, mount: strings.Trim(mount, "/"), name: strings.Trim(path, "/")}
 }
 
-// String returns vault-kv:MOUNT/PATH.
-func (s *KV) String() string { return "vault-kv:" + s.mount + "/" + s.name }
+// String returns vault-kv:MOUNT/PATH, or vault-kv:MOUNT//PATH where the mount
+// has slashes.
+func (s *KV) String() string {
+	if strings.Contains(s.mount, "/") {
+		return "vault-kv:" + s.mount + "//" + s.name
+	}
+	return "vault-kv:" + s.mount + "/" + s.name
+}
 
 func (s *KV) path(verb string) string { return s.mount + "/" + verb + "/" + s.name }
 
@@ -78,6 +85,8 @@ func (s *KV) load(ctx context.Context) (doc []byte, version int, err error) {
 			return nil, 0, err
 		}
 		return nil, 0, fmt.Errorf("%w (%s)", keys.ErrNotFound, s)
+	case errors.Is(err, ErrDenied):
+		return nil, 0, s.denied(ctx, err)
 	case err != nil:
 		return nil, 0, err
 	case meta.Version == 0:
@@ -104,24 +113,64 @@ func (s *KV) wrongVersion() error {
 // checkMount reports a mount that is missing or no KV version 2. On version 1 a
 // keyring would be written, and overwritten, without any check.
 func (s *KV) checkMount(ctx context.Context) error {
-	var out struct {
-		Data struct {
-			Type    string            `json:"type"`
-			Options map[string]string `json:"options"`
-		} `json:"data"`
-	}
-	err := s.c.do(ctx, call{op: opRead, path: "sys/internal/ui/mounts/" + s.mount}, &out)
+	var out engine
+	err := s.c.do(ctx, s.whereabouts(), &out)
 	switch {
 	case errors.Is(err, ErrDenied):
 		return fmt.Errorf("%w: nothing is mounted at %s at %s, or no policy of this token reaches into it; check the name with: vault secrets list, and grant: %s", ErrDenied, s.mount, s.c.address, grant(s.path("data"), opRead))
 	case err != nil:
 		return err
 	case out.Data.Type != "kv" && out.Data.Type != "generic":
-		return fmt.Errorf("vault: the engine at %s is %s, not KV version 2", s.mount, out.Data.Type)
+		at := cmp.Or(strings.Trim(out.Data.Path, "/"), s.mount)
+		return fmt.Errorf("vault: the engine at %s is %s, not KV version 2", at, out.Data.Type)
+	case s.misnamed(out) != nil:
+		return s.misnamed(out)
 	case out.Data.Options["version"] != "2":
 		return s.wrongVersion()
 	}
 	return nil
+}
+
+// engine is what Vault says of the mount that a path belongs to.
+type engine struct {
+	Data struct {
+		Path    string            `json:"path"`
+		Type    string            `json:"type"`
+		Options map[string]string `json:"options"`
+	} `json:"data"`
+}
+
+// whereabouts asks for the mount that the secret belongs to, as vault kv does.
+// Any token may whose policies reach into that mount.
+func (s *KV) whereabouts() call {
+	return call{op: opRead, path: "sys/internal/ui/mounts/" + s.mount + "/" + s.name}
+}
+
+// misnamed returns nil unless the secret belongs to another mount than the one
+// that was named.
+func (s *KV) misnamed(e engine) error {
+	at := strings.Trim(e.Data.Path, "/")
+	name, inside := strings.CutPrefix(s.mount+"/"+s.name, at+"/")
+	switch {
+	case at == "" || at == s.mount:
+		return nil
+	case !inside:
+		return fmt.Errorf("vault: %s at %s is a mount, and the keyring needs a path in it", at, s.c.address)
+	}
+	return fmt.Errorf("vault: the engine at %s is mounted at %s, not at %s; tell the mount from the path: %s", s.c.address, at, s.mount, s.c.KV(at, name))
+}
+
+// denied returns err, or that the mount was misnamed: then its policies are not
+// what is wrong.
+func (s *KV) denied(ctx context.Context, err error) error {
+	var out engine
+	if _, lookErr := s.c.look(ctx, s.whereabouts(), &out); lookErr != nil {
+		return err
+	}
+	if misnamed := s.misnamed(out); misnamed != nil {
+		return misnamed
+	}
+	return err
 }
 
 // Save writes doc where the store holds old, or nothing and old is nil. It

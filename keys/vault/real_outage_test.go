@@ -139,6 +139,37 @@ func TestRealMessages(t *testing.T) {
 	}
 }
 
+func TestRealMountWithSlashes(t *testing.T) {
+	r := newReal(t)
+	if err := r.MountKV(t.Context(), "team/kv"); err != nil {
+		t.Fatal(err)
+	}
+	root := r.root()
+	kek, good := root.Transit("transit", "app"), root.KV("team/kv", "securecache/shop")
+	// Nothing but the documented policy: asking for the mount takes no other.
+	operator := r.client(r.role("operator", vault.OperatorPolicy(kek, good), map[string]any{"token_no_default_policy": true}))
+	s := operator.KV("team/kv", "securecache/shop")
+	if err := keys.Create(t.Context(), "shop", s, operator.Transit("transit", "app"), keys.Layout{}); err != nil {
+		t.Fatal(err)
+	}
+	r.refreshed(r.open(s, operator.Transit("transit", "app"), nil))
+	for who, c := range map[string]*vault.Client{"operator": operator, "root": root} {
+		for path, remedy := range map[[2]string]string{
+			{"team", "kv/securecache/shop"}: "mounted at team/kv, not at team; tell the mount from the path: vault-kv:team/kv//securecache/shop",
+			{"team/kv/securecache", "shop"}: "not at team/kv/securecache; tell the mount from the path: vault-kv:team/kv//securecache/shop",
+			{"team", "kv"}:                  "team/kv at " + r.Address + " is a mount",
+		} {
+			wrong := c.KV(path[0], path[1])
+			_, err := wrong.Load(t.Context())
+			for what, err := range map[string]error{"load": err, "create": wrong.Save(t.Context(), []byte("x"), nil)} {
+				if err == nil || errors.Is(err, vault.ErrDenied) || !strings.Contains(err.Error(), remedy) {
+					t.Errorf("%s of %v as %s: %v; want %q", what, path, who, err, remedy)
+				}
+			}
+		}
+	}
+}
+
 func TestRealWrongCA(t *testing.T) {
 	r := newReal(t)
 	ca, _ := stranger(t)
