@@ -10,11 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/lock"
 	"github.com/securecache/securecache-go/securecachetest"
 )
+
+func TestMain(m *testing.M) { servertest.Main(m) }
 
 // machine is one of those that have the job in their crontab.
 type machine struct {

@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/expiry"
 	"github.com/securecache/securecache-go/securecachetest"
 )
+
+func TestMain(m *testing.M) { servertest.Main(m) }
 
 // open returns a cache as the shop has it, and a time for the test to end.
 func open(t *testing.T) (context.Context, *securecache.Cache) {
