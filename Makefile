@@ -4,6 +4,7 @@ GOTESTSUM := $(GO) run gotest.tools/gotestsum@v1.13.0
 STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BIN       := .cache/securecache
 VAULTDEV  := $(CURDIR)/.cache/vaultdev
+WITH_VAULT = SECURECACHE_VAULT="$$(command -v vault || echo $(VAULTDEV))"
 MODULES   := . internal/vaultdev bench
 FUZZTIME  ?= 20s
 # Programs built with -race sleep for a second at their end otherwise.
@@ -32,11 +33,11 @@ test: servers ## the tests, on a real Redis: under five minutes
 test-race: servers
 	SECURECACHE_LONG=1 $(GOTESTSUM) $(REPORT) -- -count=1 -race -timeout 20m ./...
 
-test-fips: servers
-	GODEBUG=fips140=only $(GOTESTSUM) $(REPORT) -- -count=1 -timeout 15m ./...
+test-fips: vault servers
+	$(WITH_VAULT) GODEBUG=fips140=only $(GOTESTSUM) $(REPORT) -- -count=1 -timeout 15m ./...
 
 test-vault: vault servers
-	SECURECACHE_VAULT="$$(command -v vault || echo $(VAULTDEV))" $(GOTESTSUM) $(REPORT) -- -count=1 -race -timeout 15m ./keys/vault/... ./internal/vaulttest/... ./cmd/...
+	$(WITH_VAULT) $(GOTESTSUM) $(REPORT) -- -count=1 -race -timeout 15m ./keys/vault/... ./internal/vaulttest/... ./cmd/...
 
 test-modules: servers vault
 	@for m in internal/vaultdev bench; do (cd $$m && $(GOTESTSUM) $(REPORT) -- -count=1 -timeout 15m ./...) || exit 1; done
