@@ -21,6 +21,7 @@ import (
 
 	"github.com/securecache/securecache-go/internal/server"
 	"github.com/securecache/securecache-go/internal/server/pki"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/internal/vaulttest"
 	"github.com/securecache/securecache-go/keys"
 	"github.com/securecache/securecache-go/securecache"
@@ -28,7 +29,7 @@ import (
 
 func TestMain(m *testing.M) {
 	// The test's own binary stands on the PATH as securecache.
-	testscript.Main(m, map[string]func(){"securecache": main})
+	testscript.Main(servertest.Tests(m), map[string]func(){"securecache": main})
 }
 
 // TestScripts runs testdata/script, each file with a server of its own, a
