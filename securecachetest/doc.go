@@ -8,4 +8,8 @@
 // temporary directories and ends with the test. The server is valkey-server or
 // redis-server, whichever is on the PATH; the environment variable
 // SECURECACHE_SERVER chooses (valkey-server, redis-server, a path, or embedded).
+// Where none is installed it is the one embedded in the test's process; what that
+// lacks, [Server.Lacks] says, so that a test which needs it can skip. A cluster or
+// Sentinel needs a real one: such a test is skipped. With CI=true a missing server
+// is a failure.
 package securecachetest

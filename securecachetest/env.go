@@ -40,14 +40,20 @@ type Env struct {
 }
 
 // Start starts a server and what belongs to it, and ends all of it when the
-// test does. A failure to start fails the test. Where no server is installed the
-// test is skipped with the reason, and fails when the environment says CI=true.
+// test does. A failure to start fails the test. Where no server is installed and
+// none is asked for, the server is the embedded one, and the test's log says so
+// and what it lacks. The test fails instead when the environment says CI=true, and
+// is skipped in FIPS 140-only mode, which the embedded server does not have.
 func Start(t testing.TB, opts ...Option) *Env {
 	t.Helper()
 	o := newSettings(opts)
+	o.server.Fallback = server.MayFallBack()
 	s, err := server.Start(t.Context(), o.server)
 	need(t, err)
 	closeAfter(t, s.Close)
+	if notice := s.Notice(); notice != "" {
+		t.Log(notice)
+	}
 	e := &Env{Server: &Server{s}, Namespace: o.server.Namespace, Files: files(s)}
 	e.TLS, err = hardening.ClientTLS(e.Files, "")
 	need(t, err)

@@ -3,7 +3,9 @@ package securecachetest_test
 import (
 	"bufio"
 	"context"
+	"crypto/fips140"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -212,12 +214,14 @@ func TestEmbedded(t *testing.T) {
 // spy is a test that notes how it is ended.
 type spy struct {
 	testing.TB
-	skipped, failed string
-	cleanups        []func()
+	logged, skipped, failed string
+	cleanups                []func()
 }
 
 func (s *spy) Helper()          {}
 func (s *spy) Cleanup(f func()) { s.cleanups = append(s.cleanups, f) }
+
+func (s *spy) Log(args ...any) { s.logged += fmt.Sprintln(args...) }
 
 func (s *spy) Skip(args ...any) {
 	s.skipped = args[0].(error).Error()
@@ -242,13 +246,34 @@ func (s *spy) run(f func(testing.TB)) {
 	}
 }
 
+// TestFallsBack: where none is installed, none is asked for and this is not CI.
+func TestFallsBack(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	t.Setenv("CI", "")
+	t.Setenv(server.Env, "")
+	s := &spy{TB: t}
+	s.run(func(t testing.TB) {
+		if e := securecachetest.Start(t); e.Server.Name() != "miniredis" {
+			t.Errorf("it runs on %s", e.Server.Name())
+		}
+	})
+	if fips140.Enforced() {
+		if !strings.Contains(s.skipped, server.Install) {
+			t.Errorf("skipped with %q", s.skipped)
+		}
+		return
+	}
+	if s.skipped+s.failed != "" || strings.Count(s.logged, "embedded server") != 1 || !strings.Contains(s.logged, "no ACL") {
+		t.Errorf("skipped with %q, failed with %q, said %q", s.skipped, s.failed, s.logged)
+	}
+}
+
 func TestWithoutServer(t *testing.T) {
 	tests := map[string]struct {
 		ci, chosen      string
 		start           func(testing.TB)
 		skipped, failed string
 	}{
-		"at home":            {"", "", func(t testing.TB) { securecachetest.Start(t) }, server.Install, ""},
 		"in CI":              {"true", "", func(t testing.TB) { securecachetest.Start(t) }, "", server.Install},
 		"cluster at home":    {"", "", func(t testing.TB) { securecachetest.StartCluster(t) }, server.Install, ""},
 		"sentinel in CI":     {"true", "", func(t testing.TB) { securecachetest.StartSentinel(t) }, "", server.Install},

@@ -23,7 +23,7 @@ func newSettings(opts []Option) settings {
 }
 
 // WithServer chooses the server: valkey-server, redis-server, a path, or
-// embedded. Without it the environment chooses.
+// embedded. Without it the environment chooses, then what is installed.
 func WithServer(name string) Option { return func(s *settings) { s.server.Binary = name } }
 
 // Embedded chooses the in-process server, which needs no program and lacks

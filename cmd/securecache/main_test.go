@@ -36,14 +36,18 @@ func TestMain(m *testing.M) {
 // namespace called test and no keyring yet.
 func TestScripts(t *testing.T) {
 	// A test can be skipped from its own goroutine only, and the scripts have theirs.
-	if err := startRig(t, server.Options{}).server.Close(); err != nil {
+	first := startRig(t, server.Options{}).server
+	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			rig := startRig(t, server.Options{})
+			rig, err := openRig(t, server.Options{})
+			if err != nil {
+				return err
+			}
 			env.Defer(func() {
 				if err := rig.server.Close(); err != nil {
 					t.Error(err)
@@ -66,7 +70,7 @@ func TestScripts(t *testing.T) {
 			case "fips":
 				return fips140.Enforced(), nil
 			case "real": // not the embedded server
-				return os.Getenv(server.Env) != server.Embedded, nil
+				return first.Lacks() == nil, nil
 			case "vault":
 				return os.Getenv(vaulttest.Variable) != "", nil
 			}
@@ -84,21 +88,34 @@ type rig struct {
 
 type rigKey struct{}
 
-// startRig starts whichever server the environment chooses. Without one, the
-// test is skipped, and fails in CI.
+// startRig starts whichever server the environment chooses or the machine has,
+// the embedded one where there is none. In CI that is a failure, and in FIPS
+// 140-only mode the test is skipped.
 func startRig(t *testing.T, o server.Options) *rig {
 	t.Helper()
-	o.Namespace = "test"
-	s, err := server.Start(t.Context(), o)
+	r, err := openRig(t, o)
 	switch {
 	case errors.Is(err, server.ErrNotInstalled) && os.Getenv("CI") != "true":
 		t.Skip(err)
 	case err != nil:
 		t.Fatal(err)
 	}
+	if notice := r.server.Notice(); notice != "" {
+		t.Log(notice)
+	}
+	return r
+}
+
+// openRig is startRig for any goroutine.
+func openRig(t *testing.T, o server.Options) (*rig, error) {
+	o.Namespace, o.Fallback = "test", server.MayFallBack()
+	s, err := server.Start(t.Context(), o)
+	if err != nil {
+		return nil, err
+	}
 	admin := redis.NewClient(s.AdminOptions())
 	t.Cleanup(func() { _ = admin.Close() })
-	return &rig{server: s, admin: admin}
+	return &rig{server: s, admin: admin}, nil
 }
 
 // environ is what the command needs to work on the server, with its files in

@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"crypto/fips140"
 	"crypto/tls"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/alicebob/miniredis/v2"
@@ -23,6 +25,20 @@ var lacking = []string{
 	"scripts run in another Lua, which may read the host's files: loopback and development only",
 	"SCRIPT LOAD does not run under GODEBUG=fips140=only",
 	"slow beyond some thousand keys with a TTL",
+}
+
+// MayFallBack reports whether a test may run on the embedded server where none
+// is installed and none is asked for: everywhere but in CI, where that is a
+// failure, and in FIPS 140-only mode, where the embedded server runs no scripts.
+func MayFallBack() bool { return os.Getenv("CI") != "true" && !fips140.Enforced() }
+
+// Notice returns a sentence about an embedded server for a test's log; "" for a
+// real one.
+func (s *Server) Notice() string {
+	if s.lacks == nil {
+		return ""
+	}
+	return "this runs on the embedded server (" + s.name + " " + s.version + "): " + strings.Join(s.lacks, "; ")
 }
 
 // mini is the backend within this process.
