@@ -7,6 +7,8 @@ VAULTDEV  := $(CURDIR)/.cache/vaultdev
 WITH_VAULT = SECURECACHE_VAULT="$$(command -v vault || echo $(VAULTDEV))"
 MODULES   := . internal/vaultdev bench
 FUZZTIME  ?= 20s
+# What make test tests.
+PACKAGES  ?= ./...
 # Programs built with -race sleep for a second at their end otherwise.
 export GORACE ?= atexit_sleep_ms=0
 # What go test prints, with the reason of every skipped test behind it.
@@ -28,7 +30,7 @@ servers:
 	@.ci/servers redis
 
 test: servers ## the tests, on a real Redis: under five minutes
-	$(GOTESTSUM) $(REPORT) -- -count=1 -timeout 5m ./...
+	$(GOTESTSUM) $(REPORT) -- -count=1 -timeout 5m $(PACKAGES)
 
 test-race: servers
 	SECURECACHE_LONG=1 $(GOTESTSUM) $(REPORT) -- -count=1 -race -timeout 20m ./...
