@@ -51,6 +51,7 @@ bench: ## the table of ratios against the peers, on one mutual-TLS server
 
 vet:
 	@for m in $(MODULES); do (cd $$m && echo "vet $$m" && $(GO) vet ./...) || exit 1; done
+	@echo "vet . for macOS" && GOOS=darwin $(GO) vet ./...
 
 lint: vet ## vet, gofmt, staticcheck, tidy, luacheck
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(git ls-files '*.go')) || exit 1; \
