@@ -64,7 +64,7 @@ func TestSessionScripts(t *testing.T) {
 	here := sessionState{One: one, Index: []string{blind}}
 	both := sessionState{One: one, Other: three, Index: []string{blind, other}}
 	indexed, alone := []string{sessionKey, subjectKey}, []string{sessionKey, sessionKey}
-	for name, tc := range map[string]struct {
+	cases := map[string]struct {
 		was    sessionState
 		script *lua.Script
 		keys   []string
@@ -104,9 +104,10 @@ func TestSessionScripts(t *testing.T) {
 		"sessions with one gone":          {sessionState{Other: three, Index: []string{blind, other}}, lua.Sessions, []string{subjectKey, sessionKey, otherKey}, nil, []any{int64(1), []any{nil, three}}, sessionState{Other: three, Index: []string{blind, other}}},
 		"sessions of nobody":              {none, lua.Sessions, []string{subjectKey}, nil, []any{int64(1), []any{}}, none},
 		"sessions not knowing one":        {both, lua.Sessions, []string{subjectKey}, nil, []any{int64(0), []any{blind, other}}, both},
-	} {
-		t.Run(name, func(t *testing.T) {
-			servers(t, func(t *testing.T, rdb redis.UniversalClient) {
+	}
+	servers(t, func(t *testing.T, rdb redis.UniversalClient) {
+		for name, tc := range cases {
+			t.Run(name, func(t *testing.T) {
 				tc.was.become(t, rdb)
 				if got := ask(t, rdb, tc.script, tc.keys, tc.args...); !reflect.DeepEqual(got, tc.want) {
 					t.Errorf("%v, want %v", got, tc.want)
@@ -115,8 +116,8 @@ func TestSessionScripts(t *testing.T) {
 					t.Errorf("the server holds %q, want %q", is, tc.is)
 				}
 			})
-		})
-	}
+		}
+	})
 }
 
 // TestIndexLives holds the index to the life of its last member, and a record
