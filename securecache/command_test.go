@@ -13,12 +13,17 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 )
 
 // TestManyAtOnce has goroutines use commands one after the other that others
 // have used for other names, sizes, TTLs and outcomes.
 func TestManyAtOnce(t *testing.T) {
+	rounds := 25
+	if servertest.Long() {
+		rounds = 100
+	}
 	faces(t, func(t *testing.T, o securecache.Options) {
 		o.Codec.Compression = codec.CompressionNone
 		env, c := start(t, &o)
@@ -30,7 +35,7 @@ func TestManyAtOnce(t *testing.T) {
 		for worker := range 16 {
 			group.Go(func() {
 				name := fmt.Sprint("name ", worker)
-				for i := range 100 {
+				for i := range rounds {
 					value := bytes.Repeat([]byte{byte(worker), byte(i)}, 1+worker*i*8)
 					ttl := time.Minute + time.Duration(worker*100+i)*time.Second
 					if err := c.Set(ctx, name, value, ttl); err != nil {
