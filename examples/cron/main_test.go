@@ -43,7 +43,7 @@ func setUp(t *testing.T) (machine, *lock.Locker) {
 	t.Helper()
 	env := securecachetest.Start(t)
 	bin := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".", "../../cmd/securecache").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", bin, ".", "../../cmd/securecache").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	path := filepath.Join(t.TempDir(), "keyring.json")
