@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -371,17 +373,31 @@ func TestDocumentsRolledBackOrReplaced(t *testing.T) {
 	}
 }
 
+// TestEveryFlippedBitIsRefused wants one of the errors that callers are told to
+// look for, from whoever opens the keyring and from whoever has it open.
 func TestEveryFlippedBitIsRefused(t *testing.T) {
 	s := newScene(t)
-	text := s.store.get()
+	text, before := s.store.get(), ring(t, s.ring)
 	for i := range text {
-		bad := bytes.Clone(text)
-		bad[i] ^= 1 << (i % 8)
-		s.store.set(bad)
-		if err := s.ring.Refresh(t.Context()); err == nil {
-			t.Fatalf("a flipped bit in byte %d passed", i)
+		for bit := range 8 {
+			bad := bytes.Clone(text)
+			bad[i] ^= 1 << bit
+			s.store.set(bad)
+			_, opening := keys.Open(t.Context(), namespace, s.store, s.wrapper, nil)
+			for how, err := range map[string]error{"Open": opening, "Refresh": s.ring.Refresh(t.Context())} {
+				if !refusedAs(err, keys.ErrDocument, keys.ErrScheme, keys.ErrUnwrap) {
+					t.Fatalf("%s, bit %d of byte %d flipped: %v", how, bit, i, err)
+				}
+			}
 		}
 	}
+	if ring(t, s.ring) != before {
+		t.Error("the ring in use has changed")
+	}
+}
+
+func refusedAs(err error, sentinels ...error) bool {
+	return slices.ContainsFunc(sentinels, func(s error) bool { return errors.Is(err, s) })
 }
 
 // testdata/frozen.json was written in another language, from FORMAT.md.
