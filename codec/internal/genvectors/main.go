@@ -1,6 +1,6 @@
 // Command genvectors adds the golden vectors that are missing to a directory,
-// testdata/vectors. It never changes a file that is there: vectors are frozen
-// once they are made.
+// testdata/vectors, and their digests to the list there. It never changes a file
+// that is there, nor a line of the list: vectors are frozen once they are made.
 package main
 
 import (
@@ -29,7 +29,7 @@ func main() {
 func run(root string) (added, kept int, err error) {
 	files := map[string][]byte{}
 	for name, k := range keyrings() {
-		files[filepath.Join("keyring", name+".txt")] = k.Format()
+		files["keyring/"+name+".txt"] = k.Format()
 	}
 	for name, r := range records() {
 		files[name+".txt"] = r.Format()
@@ -37,17 +37,18 @@ func run(root string) (added, kept int, err error) {
 	if err := os.MkdirAll(filepath.Join(root, "keyring"), 0o755); err != nil {
 		return 0, 0, err
 	}
+	fresh := map[string][]byte{}
 	for name, text := range files {
 		switch err := add(filepath.Join(root, name), text); {
 		case errors.Is(err, fs.ErrExist):
 			kept++
 		case err != nil:
-			return added, kept, err
+			return len(fresh), kept, errors.Join(err, appendSums(root, fresh))
 		default:
-			added++
+			fresh[name] = text
 		}
 	}
-	return added, kept, strays(root, files)
+	return len(fresh), kept, errors.Join(appendSums(root, fresh), strays(root, files))
 }
 
 func add(path string, text []byte) error {
@@ -62,24 +63,38 @@ func add(path string, text []byte) error {
 // strays reports vectors that the generator does not know. They are kept, since
 // they are frozen too; but somebody has removed or renamed their case.
 func strays(root string, files map[string][]byte) error {
+	names, err := vectorsIn(root)
+	if err != nil {
+		return err
+	}
 	var found []string
+	for _, name := range names {
+		if _, known := files[name]; !known {
+			found = append(found, name)
+		}
+	}
+	if len(found) > 0 {
+		return fmt.Errorf("no case for %v", found)
+	}
+	return nil
+}
+
+// vectorsIn returns the paths of the vectors under root, from there, in order.
+func vectorsIn(root string) ([]string, error) {
+	var names []string
 	for _, dir := range []string{"", "keyring"} {
 		paths, err := filepath.Glob(filepath.Join(root, dir, "*.txt"))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, path := range paths {
 			name, err := filepath.Rel(root, path)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			if _, known := files[name]; !known {
-				found = append(found, name)
-			}
+			names = append(names, filepath.ToSlash(name))
 		}
 	}
-	if slices.Sort(found); len(found) > 0 {
-		return fmt.Errorf("no case for %v", found)
-	}
-	return nil
+	slices.Sort(names)
+	return names, nil
 }
