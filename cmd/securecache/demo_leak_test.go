@@ -88,7 +88,7 @@ func (p pace) Allow() error       { return until(context.Background(), time.Now(
 func (p pace) ReportResult(error) {}
 
 // plaintexts is all that the application stores during the demonstration, and
-// the names of it.
+// the names of it; of what is stored raw, to be timed, the name alone.
 func plaintexts() []string {
 	kept, copied := demoLinks()
 	var texts []string
@@ -98,7 +98,7 @@ func plaintexts() []string {
 	for i := range cartCount {
 		texts = append(texts, cartName(i), string(cartValue(i, 0)))
 	}
-	return texts
+	return append(texts, measuredName, string(measuredValue()), rawName)
 }
 
 // marker is what an application would leak that stores plaintext.
