@@ -25,7 +25,8 @@ import (
 type assignment struct {
 	URL, Namespace, Keyring string
 	Files                   hardening.Files
-	Began                   time.Time // where the fast clock and the true one agree
+	Began                   time.Time     // where the fast clock and the true one agree
+	Ahead                   time.Duration // of a reader's clock, which goes as the true one does
 }
 
 // report is what a child prints at the end.
@@ -42,19 +43,22 @@ const (
 )
 
 func child(role string) int {
-	if role != "traffic" {
-		return 2
-	}
 	var a assignment
-	r, err := report{}, json.Unmarshal([]byte(os.Getenv(assignmentEnv)), &a)
-	if err == nil {
-		r, err = a.traffic()
+	err := json.Unmarshal([]byte(os.Getenv(assignmentEnv)), &a)
+	switch {
+	case err != nil:
+	case role == "traffic":
+		var r report
+		if r, err = a.traffic(); err == nil {
+			err = json.NewEncoder(os.Stdout).Encode(r)
+		}
+	case role == "read":
+		err = a.read()
+	default:
+		return 2
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	if json.NewEncoder(os.Stdout).Encode(r) != nil {
 		return 1
 	}
 	return 0
@@ -86,11 +90,7 @@ func (a assignment) traffic() (report, error) {
 		return report{}, err
 	}
 	defer keyring.Close()
-	tls, err := hardening.ClientTLS(a.Files, "")
-	if err != nil {
-		return report{}, err
-	}
-	c, err := securecache.Dial(ctx, a.URL, tls, keyring, &securecache.Options{Codec: codec.Options{Now: fastClock(a.Began)}})
+	c, err := a.dial(ctx, keyring, fastClock(a.Began))
 	if err != nil {
 		return report{}, err
 	}
@@ -100,6 +100,63 @@ func (a assignment) traffic() (report, error) {
 		cancel()
 	}()
 	return a.run(ctx, c), nil
+}
+
+func (a assignment) dial(ctx context.Context, k *keys.Keyring, now func() time.Time) (*securecache.Cache, error) {
+	tls, err := hardening.ClientTLS(a.Files, "")
+	if err != nil {
+		return nil, err
+	}
+	return securecache.Dial(ctx, a.URL, tls, k, &securecache.Options{Codec: codec.Options{Now: now}})
+}
+
+// read reads, whenever it is sent a list of names, each of them with the keyring
+// as it then is, and prints what became of how many.
+func (a assignment) read() error {
+	ctx := context.Background()
+	now := func() time.Time { return time.Now().Add(a.Ahead) }
+	keyring, err := keys.Open(ctx, a.Namespace, keys.NewFile(a.Keyring), keys.InsecurePlain(), &keys.Options{Now: now})
+	if err != nil {
+		return err
+	}
+	defer keyring.Close()
+	c, err := a.dial(ctx, keyring, now)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout); ; {
+		var list []string
+		if err := in.Decode(&list); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := keyring.Refresh(ctx); err != nil {
+			return err
+		}
+		counts := map[string]int{}
+		for _, name := range list {
+			_, err := c.Get(ctx, name)
+			counts[became(err)]++
+		}
+		if err := out.Encode(counts); err != nil {
+			return err
+		}
+	}
+}
+
+// became is the reason of a refusal, "opened", or another error's text.
+func became(err error) string {
+	var refused *securecache.RefusedError
+	switch {
+	case err == nil:
+		return "opened"
+	case errors.As(err, &refused):
+		return refused.Reason.String()
+	default:
+		return err.Error()
+	}
 }
 
 func (a assignment) run(ctx context.Context, c *securecache.Cache) report {

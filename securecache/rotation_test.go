@@ -57,14 +57,11 @@ func TestRotationUnderTraffic(t *testing.T) {
 			return err == nil && ring.Primary(now()).ID() == info.ID
 		}))
 	}
-	sealed := make(map[keys.ID]int)
+	var list []string
 	for i := range names {
-		record, err := env.Admin.Get(ctx, keyOf(t, c, "name "+strconv.Itoa(i))).Bytes()
-		ok(t, err)
-		h, err := codec.ParseHeader(record)
-		ok(t, err)
-		sealed[h.KeyID]++
+		list = append(list, "name "+strconv.Itoa(i))
 	}
+	sealed := sealedUnder(t, env, c, list)
 	for _, ch := range children {
 		r := ch.end(t)
 		if len(r.Failures) > 0 || r.Gets == 0 || r.Sets == 0 {
@@ -86,20 +83,33 @@ type traffickers struct {
 
 func (a assignment) spawn(t *testing.T) *traffickers {
 	t.Helper()
-	text, err := json.Marshal(a)
-	ok(t, err)
-	ch := &traffickers{cmd: exec.Command(os.Args[0])}
-	ch.cmd.Env = append(os.Environ(), roleEnv+"=traffic", assignmentEnv+"="+string(text))
-	ch.cmd.Stdout, ch.cmd.Stderr = &ch.stdout, os.Stderr
+	ch := &traffickers{cmd: a.command(t, "traffic")}
+	ch.cmd.Stdout = &ch.stdout
+	var err error
 	ch.stdin, err = ch.cmd.StdinPipe()
 	ok(t, err)
 	ok(t, ch.cmd.Start())
+	endAfter(t, ch.cmd)
+	return ch
+}
+
+func (a assignment) command(t *testing.T, role string) *exec.Cmd {
+	t.Helper()
+	text, err := json.Marshal(a)
+	ok(t, err)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), roleEnv+"="+role, assignmentEnv+"="+string(text))
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// endAfter kills a child that the test has not waited for.
+func endAfter(t *testing.T, cmd *exec.Cmd) {
 	t.Cleanup(func() {
-		if ch.cmd.ProcessState == nil {
-			_, _ = ch.cmd.Process.Kill(), ch.cmd.Wait()
+		if cmd.ProcessState == nil {
+			_, _ = cmd.Process.Kill(), cmd.Wait()
 		}
 	})
-	return ch
 }
 
 func (ch *traffickers) end(t *testing.T) report {
