@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/limit"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -82,6 +83,9 @@ func TestCluster(t *testing.T) {
 
 func TestSentinel(t *testing.T) {
 	t.Parallel()
+	if !servertest.Long() {
+		t.Skip("a failover under Sentinel takes long: set SECURECACHE_LONG")
+	}
 	env := securecachetest.StartSentinel(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()

@@ -114,6 +114,9 @@ func survives(t *testing.T, l *lock.Locker, last *int64) {
 
 func TestSentinel(t *testing.T) {
 	t.Parallel()
+	if !servertest.Long() {
+		t.Skip("a failover under Sentinel takes long: set SECURECACHE_LONG")
+	}
 	env := securecachetest.StartSentinel(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

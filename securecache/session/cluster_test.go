@@ -200,6 +200,9 @@ func visitOnce(ctx context.Context, s *session.Store[cart]) error {
 
 func TestSentinel(t *testing.T) {
 	t.Parallel()
+	if !servertest.Long() {
+		t.Skip("a failover under Sentinel takes long: set SECURECACHE_LONG")
+	}
 	env := securecachetest.StartSentinel(t)
 	everything(t, env.Cache)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

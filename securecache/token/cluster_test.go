@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/securecache/securecache-go/codec"
+	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/securecache"
 	"github.com/securecache/securecache-go/securecache/token"
 	"github.com/securecache/securecache-go/securecachetest"
@@ -102,6 +103,9 @@ func TestClusterMoves(t *testing.T) {
 
 func TestSentinel(t *testing.T) {
 	t.Parallel()
+	if !servertest.Long() {
+		t.Skip("a failover under Sentinel takes long: set SECURECACHE_LONG")
+	}
 	env := securecachetest.StartSentinel(t)
 	ctx := t.Context()
 	outlives(t, env.Cache, func() {
