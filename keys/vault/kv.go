@@ -123,12 +123,12 @@ func (s *KV) checkMount(ctx context.Context) error {
 	case out.Data.Type != "kv" && out.Data.Type != "generic":
 		at := cmp.Or(strings.Trim(out.Data.Path, "/"), s.mount)
 		return fmt.Errorf("vault: the engine at %s is %s, not KV version 2", at, out.Data.Type)
-	case s.misnamed(out) != nil:
-		return s.misnamed(out)
-	case out.Data.Options["version"] != "2":
+	}
+	misnamed := s.misnamed(out)
+	if misnamed == nil && out.Data.Options["version"] != "2" {
 		return s.wrongVersion()
 	}
-	return nil
+	return misnamed
 }
 
 // engine is what Vault says of the mount that a path belongs to.
@@ -167,10 +167,7 @@ func (s *KV) denied(ctx context.Context, err error) error {
 	if _, lookErr := s.c.look(ctx, s.whereabouts(), &out); lookErr != nil {
 		return err
 	}
-	if misnamed := s.misnamed(out); misnamed != nil {
-		return misnamed
-	}
-	return err
+	return cmp.Or(s.misnamed(out), err)
 }
 
 // Save writes doc where the store holds old, or nothing and old is nil. It
