@@ -29,31 +29,30 @@ const (
 func (n *Names) ID() ID { return n.id }
 
 // Blind returns the blinded form of a name under a record kind.
-func (n *Names) Blind(kind byte, name string) [16]byte {
-	sum := n.mac(kind, name, "", false)
-	return [16]byte(sum[:16])
+func (n *Names) Blind(kind byte, name string) (blind [16]byte) {
+	n.mac(blind[:], kind, name, "", false)
+	return blind
 }
 
 // Tag returns the blinded form of a slot tag. Collisions only share a slot.
-func (n *Names) Tag(tag string) [8]byte {
-	sum := n.mac(tagByte, tag, "", false)
-	return [8]byte(sum[:8])
+func (n *Names) Tag(tag string) (blind [8]byte) {
+	n.mac(blind[:], tagByte, tag, "", false)
+	return blind
 }
 
 // Field returns the blinded form of a field of the hash called name.
-func (n *Names) Field(name, field string) [16]byte {
-	sum := n.mac(fieldByte, name, field, true)
-	return [16]byte(sum[:16])
+func (n *Names) Field(name, field string) (blind [16]byte) {
+	n.mac(blind[:], fieldByte, name, field, true)
+	return blind
 }
 
-// mac returns HMAC-SHA256(Kn, first ‖ lp(a) ‖ lp(b)), without the last part
-// unless two is set.
-func (n *Names) mac(first byte, a, b string, two bool) [sha256.Size]byte {
+// mac fills out from HMAC-SHA256(Kn, first ‖ lp(a) ‖ lp(b)), without the last
+// part unless two is set.
+func (n *Names) mac(out []byte, first byte, a, b string, two bool) {
 	pool := n.hashers()
 	h := pool.Get().(*hasher)
-	sum := h.sum(first, a, b, two)
+	copy(out, h.sum(first, a, b, two))
 	pool.Put(h)
-	return sum
 }
 
 // Format prints the id under every verb.
@@ -74,7 +73,8 @@ type hasher struct {
 	buf []byte
 }
 
-func (h *hasher) sum(first byte, a, b string, two bool) (out [sha256.Size]byte) {
+// sum returns what is h's until the next.
+func (h *hasher) sum(first byte, a, b string, two bool) []byte {
 	h.buf = appendLP(append(h.buf[:0], first), a)
 	if two {
 		h.buf = appendLP(h.buf, b)
@@ -83,11 +83,11 @@ func (h *hasher) sum(first byte, a, b string, two bool) (out [sha256.Size]byte) 
 	h.mac.Write(h.buf)
 	clear(h.buf)
 	h.buf = h.mac.Sum(h.buf[:0])
-	copy(out[:], h.buf)
-	if cap(h.buf) > longestKept {
+	sum := h.buf
+	if cap(sum) > longestKept {
 		h.buf = nil
 	}
-	return out
+	return sum
 }
 
 // newNames takes the derivation of the names key.

@@ -110,7 +110,7 @@ func (c *Cache) Get(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil, c.absent(err)
 	}
-	return c.value(ctx, key, record)
+	return c.value(ctx, &key, record)
 }
 
 // Item is a stored value as it was read.

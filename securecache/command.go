@@ -129,7 +129,8 @@ func answerOf(cmd redis.Cmder) ([]byte, error) {
 
 func newGet(key string) *getCmd {
 	g := getCmds.Get().(*getCmd)
-	g.key, g.absent, g.args = key, false, [...]any{"get", &g.key}
+	g.key, g.absent = key, false
+	g.args[0], g.args[1] = "get", &g.key
 	return g
 }
 
@@ -153,7 +154,7 @@ func (c *conn) set(ctx context.Context, key string, s *setCmd, ttl time.Duration
 		return c.process(ctx, cmd)
 	}
 	s.key, s.ms = key, ttl.Milliseconds()
-	s.args = [...]any{"set", &s.key, &s.record, "px", &s.ms}
+	s.args[0], s.args[1], s.args[2], s.args[3], s.args[4] = "set", &s.key, &s.record, "px", &s.ms
 	if err := c.process(ctx, s.StatusCmd); err != nil {
 		return err
 	}

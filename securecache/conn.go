@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
@@ -22,10 +20,6 @@ type conn struct {
 	// may still look at what it has run, a cluster client notes a command's slot in
 	// it, and a client-side cache has one command fetch for others.
 	alone bool
-	// busy counts the lone commands under way; size of them at most have a
-	// connection.
-	busy atomic.Int64
-	size int64
 }
 
 // newConn checks that rdb is a client we know the manners of.
@@ -36,11 +30,10 @@ func newConn(rdb redis.UniversalClient, batch bool) (*conn, error) {
 	case *redis.Client: // failover clients are of this type too
 		o := c.Options()
 		bounded = o.ContextTimeoutEnabled
-		link.size = int64(o.PoolSize)
 		link.alone = !batch && o.ClientSideCache == nil && o.ClientSideCacheConfig == nil
 	case *redis.ClusterClient:
 		bounded = c.Options().ContextTimeoutEnabled
-		link.cluster, link.size = c, int64(c.Options().PoolSize)
+		link.cluster = c
 	default:
 		return nil, fmt.Errorf("securecache: a %T is not supported, give a *redis.Client or a *redis.ClusterClient", rdb)
 	}
@@ -62,24 +55,12 @@ func newConn(rdb redis.UniversalClient, batch bool) (*conn, error) {
 // read.
 func (c *conn) process(ctx context.Context, cmd redis.Cmder) error {
 	if c.batch == nil {
-		return c.noticed(c.lone(ctx, cmd))
+		return c.noticed(c.rdb.Process(ctx, cmd))
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	return c.noticed(c.batch.Submit(ctx, cmd).WaitContext(ctx))
-}
-
-// lone runs a command by itself. Where others wait for a connection it lets them
-// go first: the server can be at the next command while this one's reply is
-// opened.
-func (c *conn) lone(ctx context.Context, cmd redis.Cmder) error {
-	c.busy.Add(1)
-	err := c.rdb.Process(ctx, cmd)
-	if c.busy.Add(-1) >= c.size {
-		runtime.Gosched()
-	}
-	return err
 }
 
 // noticed has a cluster client look for the slots anew after a failure that was

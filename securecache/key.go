@@ -13,10 +13,11 @@ import (
 // Key is where something is kept: a Redis key, and what binds a record to it.
 // The zero Key belongs to nothing.
 type Key struct {
-	text  string
-	start int // of the id, in text
-	kind  codec.Kind
-	space string
+	// Four fields and words at most, or a Key goes through memory instead of
+	// registers.
+	text         string
+	space, start uint32 // of the namespace and of the id, in text
+	kind         codec.Kind
 }
 
 // String returns the Redis key. It is blinded, unless the namespace has plain
@@ -35,12 +36,18 @@ func (k Key) Part(part string) Key {
 
 // Binding returns what a record stored under the key is bound to.
 func (k Key) Binding() codec.Binding {
-	b := codec.Binding{Namespace: k.space, Kind: k.kind, ID: k.text[k.start:]}
-	if k.kind == codec.KindExpiry {
-		b.FieldID = b.ID
+	if k.start == 0 {
+		return codec.Binding{}
 	}
-	return b
+	id, field := k.text[k.start:], ""
+	if k.kind == codec.KindExpiry {
+		field = id
+	}
+	return codec.Binding{Namespace: k.text[k.space:k.stem()], Kind: k.kind, ID: id, FieldID: field}
 }
+
+// stem returns where the namespace ends in the text: at the colon before the kind.
+func (k Key) stem() int { return strings.LastIndexByte(k.text[:k.start-1], ':') }
 
 // ParseKey reads a Redis key of a namespace, as a scan finds it.
 func ParseKey(text string) (Key, error) {
@@ -54,7 +61,7 @@ func ParseKey(text string) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("%w: %w", ErrName, err)
 	}
-	return Key{text: text, start: len(text) - len(id), kind: kind, space: space}, nil
+	return Key{text: text, space: uint32(len(prefix) + 1), start: uint32(len(text) - len(id)), kind: kind}, nil
 }
 
 // Key returns where name is kept under kind, with the cache's tag if it has
@@ -65,7 +72,15 @@ func (c *Cache) Key(kind codec.Kind, name string) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	return c.key(ring, kind, name)
+	if name == "" {
+		return Key{}, fmt.Errorf("%w: it is empty", ErrName)
+	}
+	var buf [128]byte
+	b := append(buf[:0], c.head...)
+	b = append(append(b, kind.String()...), ':')
+	k := Key{space: uint32(len(c.layout.Prefix) + 1), start: uint32(len(b)), kind: kind}
+	k.text = string(c.appendID(b, ring.Names(), kind, name))
+	return k, nil
 }
 
 // Slot is a blinded tag: what the names of one tag share a cluster slot by.
@@ -102,21 +117,9 @@ func (c *Cache) slotBy(n *keys.Names) (Slot, bool) {
 	return c.slot, c.inSlot
 }
 
-func (c *Cache) key(ring *keys.Ring, kind codec.Kind, name string) (Key, error) {
-	if name == "" {
-		return Key{}, fmt.Errorf("%w: it is empty", ErrName)
-	}
-	var buf [128]byte
-	b := append(buf[:0], c.head...)
-	b = append(append(b, kind.String()...), ':')
-	start := len(b)
-	b = c.appendID(b, ring, kind, name)
-	return Key{text: string(b), start: start, kind: kind, space: ring.Namespace()}, nil
-}
-
 // appendID writes the id of FORMAT.md: in braces what decides the slot.
-func (c *Cache) appendID(b []byte, ring *keys.Ring, kind codec.Kind, name string) []byte {
-	layout, names := &c.layout, ring.Names()
+func (c *Cache) appendID(b []byte, names *keys.Names, kind codec.Kind, name string) []byte {
+	layout := &c.layout
 	blind := names.Blind(byte(kind), name)
 	first := blind[0]
 	slot, tagged := c.slotBy(names)

@@ -58,6 +58,26 @@ func TestParseKeyRefuses(t *testing.T) {
 	}
 }
 
+// TestBindings asks keys of all prefixes and kinds, and those of nothing.
+func TestBindings(t *testing.T) {
+	for text, want := range map[string]codec.Binding{
+		"sc:test:v:{a}":                            {Namespace: "test", Kind: codec.KindValue, ID: "{a}"},
+		"shop-1:a.b:s:{a}b:fence":                  {Namespace: "a.b", Kind: codec.KindSession, ID: "{a}b:fence"},
+		"sc:v:x:{0a}b":                             {Namespace: "v", Kind: codec.KindExpiry, ID: "{0a}b", FieldID: "{0a}b"},
+		"x80:x80:x80:x80:x80":                      {Namespace: "x80", Kind: 0x80, ID: "x80:x80"},
+		strings.Repeat("p", 300) + ":test:xff:{a}": {Namespace: "test", Kind: 0xff, ID: "{a}"},
+	} {
+		key, err := securecache.ParseKey(text)
+		if err != nil || key.Binding() != want {
+			t.Errorf("%.40s is bound to %+v, %v", text, key.Binding(), err)
+		}
+	}
+	var none securecache.Key
+	if none.Binding() != (codec.Binding{}) || none.Part("fence").Binding() != (codec.Binding{}) {
+		t.Error("the zero key is bound to something")
+	}
+}
+
 func TestDialRefuses(t *testing.T) {
 	env := securecachetest.Start(t)
 	ctx := t.Context()

@@ -23,12 +23,15 @@ func (c *Cache) Seal(key Key, expires time.Time, value []byte) ([]byte, error) {
 // is refreshed, once and at most once a second, and waited for a quarter of a
 // second.
 func (c *Cache) Open(ctx context.Context, key Key, record []byte) ([]byte, error) {
-	return c.openTo(ctx, nil, key, record)
+	return c.openTo(ctx, nil, &key, record)
 }
 
 // openTo is Open into dst's spare capacity.
-func (c *Cache) openTo(ctx context.Context, dst []byte, key Key, record []byte) ([]byte, error) {
-	value, err := c.open(ctx, key, dst, record)
+func (c *Cache) openTo(ctx context.Context, dst []byte, key *Key, record []byte) ([]byte, error) {
+	value, err := c.codec.Open(dst, key.Binding(), record)
+	if err != nil {
+		value, err = c.again(ctx, dst, key, record, err)
+	}
 	if err == nil {
 		c.counters.hits.Add(1)
 		return value, nil
@@ -39,7 +42,7 @@ func (c *Cache) openTo(ctx context.Context, dst []byte, key Key, record []byte) 
 		return nil, ErrMiss
 	}
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
-		_ = c.refuse(key, refused)
+		_ = c.refuse(*key, refused)
 		return nil, err
 	}
 	return nil, c.failed(err)
@@ -54,11 +57,8 @@ func (c *Cache) refuse(key Key, err *RefusedError) error {
 	return err
 }
 
-func (c *Cache) open(ctx context.Context, key Key, dst, record []byte) ([]byte, error) {
-	value, err := c.codec.Open(dst, key.Binding(), record)
-	if err == nil {
-		return value, nil
-	}
+// again opens what did not open for err, where that is worth another try.
+func (c *Cache) again(ctx context.Context, dst []byte, key *Key, record []byte, err error) ([]byte, error) {
 	if err := c.learn(ctx, err); err != nil {
 		return nil, err
 	}
@@ -93,14 +93,14 @@ func (c *Cache) learn(ctx context.Context, err error) error {
 const lookupPatience = 250 * time.Millisecond
 
 // value opens record, which is nobody else's, where it stands.
-func (c *Cache) value(ctx context.Context, key Key, record []byte) ([]byte, error) {
+func (c *Cache) value(ctx context.Context, key *Key, record []byte) ([]byte, error) {
 	return c.openTo(ctx, codec.InPlace(record), key, record)
 }
 
 // item is value with what the header says, which Open has authenticated.
 func (c *Cache) item(ctx context.Context, key Key, record []byte) (Item, error) {
 	tag, _ := codec.ETagOf(record)
-	value, err := c.value(ctx, key, record)
+	value, err := c.value(ctx, &key, record)
 	if err != nil {
 		return Item{}, err
 	}
