@@ -13,6 +13,9 @@ PACKAGES  ?= ./...
 export GORACE ?= atexit_sleep_ms=0
 # What go test prints, with the reason of every skipped test behind it.
 REPORT    := --format pkgname
+# Always anew. make lint vets, and nothing reads the debug information of tests,
+# which takes a good part of what linking them costs.
+FRESH     := -count=1 -vet=off -ldflags=-w
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build test test-race test-fips test-vault test-modules test-all bench vet lint fuzz examples matrix certs vectors vault clean servers
@@ -30,21 +33,21 @@ servers:
 	@.ci/servers redis
 
 test: servers ## the tests, on a real Redis: under five minutes
-	$(GOTESTSUM) $(REPORT) -- -count=1 -timeout 5m $(PACKAGES)
+	$(GOTESTSUM) $(REPORT) -- $(FRESH) -timeout 5m $(PACKAGES)
 
-test-race: servers
-	SECURECACHE_LONG=1 $(GOTESTSUM) $(REPORT) -- -count=1 -race -timeout 20m ./...
+test-race: vault servers
+	$(WITH_VAULT) SECURECACHE_LONG=1 $(GOTESTSUM) $(REPORT) -- $(FRESH) -race -timeout 20m ./...
 
 test-fips: vault servers
-	$(WITH_VAULT) GODEBUG=fips140=only $(GOTESTSUM) $(REPORT) -- -count=1 -timeout 15m ./...
+	$(WITH_VAULT) GODEBUG=fips140=only $(GOTESTSUM) $(REPORT) -- $(FRESH) -timeout 15m ./...
 
-test-vault: vault servers
-	$(WITH_VAULT) $(GOTESTSUM) $(REPORT) -- -count=1 -race -timeout 15m ./keys/vault/... ./internal/vaulttest/... ./cmd/...
+test-vault: vault servers ## what needs a real Vault, alone
+	$(WITH_VAULT) $(GOTESTSUM) $(REPORT) -- $(FRESH) -race -timeout 15m ./keys/vault/... ./internal/vaulttest/... ./cmd/...
 
 test-modules: servers vault
-	@for m in internal/vaultdev bench; do (cd $$m && $(GOTESTSUM) $(REPORT) -- -count=1 -timeout 15m ./...) || exit 1; done
+	@for m in internal/vaultdev bench; do (cd $$m && $(GOTESTSUM) $(REPORT) -- $(FRESH) -timeout 15m ./...) || exit 1; done
 
-test-all: test-modules test-fips test-vault test-race ## all of it: -race, FIPS only, a real Vault, the long runs
+test-all: test-modules test-fips test-race ## all of it: -race, FIPS only, a real Vault, the long runs
 
 bench: ## the table of ratios against the peers, on one mutual-TLS server
 	cd bench && $(GO) run .
