@@ -35,7 +35,7 @@ func TestRunFillsEveryRow(t *testing.T) {
 	for _, want := range []string{
 		"Seal 1 KiB", "Open 1 KiB", "Blind a 40-byte name", "Memory of an 84-byte token", "250 ms deadline, server paused",
 		"Set 100 B, 64 goroutines", "Get 16 KiB, 1 goroutine ", "securecache, Batch", "go-redis, raw, autopipeline", "rueidis, raw",
-		"go-redis/cache + tink AEAD", "go-redis + fernet", "Vault transit + go-redis", "scs' goredisstore", "securecache, session.SCS", "scs with session.SCS, gob", "Cache.Reseal, heap", "with its SCAN, memory",
+		"go-redis + HMAC and AES-GCM alone", "go-redis/cache + tink AEAD", "go-redis + fernet", "Vault transit + go-redis", "scs' goredisstore", "securecache, session.SCS", "scs with session.SCS, gob", "Cache.Reseal, heap", "with its SCAN, memory",
 		"securecache/expiry, doorbell", "securecache/expiry, idle", "a timer, meanwhile",
 		"Allow what is within a limit, 64 goroutines", "redis_rate", "bsm/redislock", "securecache, lock, Batch", "Check a token, 64 goroutines", "two GETs in a pipeline",
 	} {

@@ -276,7 +276,7 @@ func (b *bench) contenders(ctx context.Context) ([]contender, error) {
 		func() (contender, error) {
 			return b.ours("securecache, Batch", "batch", batchTarget, &securecache.Options{Batch: true})
 		},
-		b.autopipeline, b.rueidis, b.tink, b.fernet,
+		b.autopipeline, b.rueidis, b.primitives, b.tink, b.fernet,
 		func() (contender, error) { return b.transit(ctx) },
 	}
 	for _, peer := range peers {
