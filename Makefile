@@ -13,9 +13,8 @@ PACKAGES  ?= ./...
 export GORACE ?= atexit_sleep_ms=0
 # What go test prints, with the reason of every skipped test behind it.
 REPORT    := --format pkgname
-# Always anew. make lint vets, and nothing reads the debug information of tests,
-# which takes a good part of what linking them costs.
-FRESH     := -count=1 -vet=off -ldflags=-w
+# Always anew, and make lint vets.
+FRESH     := -count=1 -vet=off
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build test test-race test-fips test-vault test-modules test-all bench vet lint fuzz examples matrix certs vectors vault clean servers

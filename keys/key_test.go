@@ -5,7 +5,10 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,9 +64,12 @@ func TestDerivations(t *testing.T) {
 	}
 
 	kn := expand(nk, 32, "securecache v1 name", namespace)
-	blind := r.Names().Blind('v', "user:42")
-	if want := hmacSHA256(kn, "v"+lp("user:42"))[:16]; !bytes.Equal(blind[:], want) {
-		t.Errorf("blind %x, want %x", blind, want)
+	var blind [16]byte
+	for _, name := range []string{strings.Repeat("long", 2000), "user:42"} {
+		blind = r.Names().Blind('v', name)
+		if want := hmacSHA256(kn, "v"+lp(name))[:16]; !bytes.Equal(blind[:], want) {
+			t.Errorf("blind of %d bytes %x, want %x", len(name), blind, want)
+		}
 	}
 	tag := r.Names().Tag("acme")
 	if want := hmacSHA256(kn, "\x00"+lp("acme"))[:8]; !bytes.Equal(tag[:], want) {
@@ -97,17 +103,32 @@ func TestExpandSeparatesItsParts(t *testing.T) {
 	}
 }
 
-func TestBlindTakesLongNames(t *testing.T) {
+// TestBlindTakesTurns blinds names of all lengths from many goroutines at once:
+// each has to get its own name's, from memory that they share.
+func TestBlindTakesTurns(t *testing.T) {
 	s, w := setup(t, keys.Layout{})
 	names := ring(t, open(t, s, w, nil)).Names()
-	long := strings.Repeat("x", 1<<20)
-	first := names.Blind('v', long)
-	if short := names.Blind('v', "x"); short == first {
+	want := map[string][16]byte{}
+	for _, n := range []int{1, 13, 40, 64, 300, 5000} {
+		name := strings.Repeat("x", n)
+		want[name] = names.Blind('v', name)
+	}
+	if len(want) != len(slices.Compact(slices.SortedFunc(maps.Values(want), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) }))) {
 		t.Fatal("two names, one blind")
 	}
-	if again := names.Blind('v', long); again != first {
-		t.Fatal("one name, two blinds")
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 50 {
+				for name, blind := range want {
+					if got := names.Blind('v', name); got != blind {
+						t.Errorf("a name of %d bytes has two blinds", len(name))
+					}
+				}
+			}
+		})
 	}
+	group.Wait()
 }
 
 func BenchmarkBlind(b *testing.B) {

@@ -73,7 +73,8 @@ type hasher struct {
 	buf []byte
 }
 
-// sum returns what is h's until the next.
+// sum returns the HMAC, in memory that the next sum overwrites: it is copied before
+// h goes back to the pool.
 func (h *hasher) sum(first byte, a, b string, two bool) []byte {
 	h.buf = appendLP(append(h.buf[:0], first), a)
 	if two {

@@ -13,8 +13,8 @@ import (
 // Key is where something is kept: a Redis key, and what binds a record to it.
 // The zero Key belongs to nothing.
 type Key struct {
-	// Four fields and words at most, or a Key goes through memory instead of
-	// registers.
+	// At most four fields in four words: a larger Key would go through memory
+	// instead of registers.
 	text         string
 	space, start uint32 // of the namespace and of the id, in text
 	kind         codec.Kind

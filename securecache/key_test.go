@@ -43,6 +43,13 @@ func TestKeyForms(t *testing.T) {
 					t.Errorf("the part is bound to %q", part.Binding().ID)
 				}
 			}
+			for _, kind := range []codec.Kind{codec.KindExpiry, 0x80, 0xff} {
+				key, err := c.Tagged("tenant").Key(kind, "a b")
+				parsed, again := securecache.ParseKey(key.String())
+				if err != nil || again != nil || parsed != key {
+					t.Errorf("ParseKey(%s): %+v, %v, %v", key, parsed, err, again)
+				}
+			}
 			if key, err := c.Key(codec.KindSession, "a b"); err != nil || strings.Contains(key.String(), "a%20b") {
 				t.Errorf("a session's key is not blinded: %s, %v", key, err)
 			}
@@ -70,6 +77,13 @@ func TestBindings(t *testing.T) {
 		key, err := securecache.ParseKey(text)
 		if err != nil || key.Binding() != want {
 			t.Errorf("%.40s is bound to %+v, %v", text, key.Binding(), err)
+		}
+		event := key.Event()
+		if want.Kind, want.FieldID = codec.KindExpiry, want.ID; event.Binding() != want {
+			t.Errorf("the event of %.40s is bound to %+v", text, event.Binding())
+		}
+		if parsed, err := securecache.ParseKey(event.String()); err != nil || parsed != event {
+			t.Errorf("ParseKey(%.40s): %+v, %v", event, parsed, err)
 		}
 	}
 	var none securecache.Key
