@@ -15,9 +15,9 @@ import (
 type Key struct {
 	// At most four fields in four words: a larger Key would go through memory
 	// instead of registers.
-	text         string
-	space, start uint32 // of the namespace and of the id, in text
-	kind         codec.Kind
+	text  string
+	start int // of the id, in text
+	kind  codec.Kind
 }
 
 // String returns the Redis key. It is blinded, unless the namespace has plain
@@ -43,10 +43,14 @@ func (k Key) Binding() codec.Binding {
 	if k.kind == codec.KindExpiry {
 		field = id
 	}
-	return codec.Binding{Namespace: k.text[k.space:k.stem()], Kind: k.kind, ID: id, FieldID: field}
+	return codec.Binding{Namespace: k.namespace(), Kind: k.kind, ID: id, FieldID: field}
 }
 
-// stem returns where the namespace ends in the text: at the colon before the kind.
+// namespace returns the second part of the text, between the first colon and the
+// one before the kind.
+func (k Key) namespace() string { return k.text[strings.IndexByte(k.text, ':')+1 : k.stem()] }
+
+// stem returns where the namespace ends in the text.
 func (k Key) stem() int { return strings.LastIndexByte(k.text[:k.start-1], ':') }
 
 // ParseKey reads a Redis key of a namespace, as a scan finds it.
@@ -61,7 +65,7 @@ func ParseKey(text string) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("%w: %w", ErrName, err)
 	}
-	return Key{text: text, space: uint32(len(prefix) + 1), start: uint32(len(text) - len(id)), kind: kind}, nil
+	return Key{text: text, start: len(text) - len(id), kind: kind}, nil
 }
 
 // Key returns where name is kept under kind, with the cache's tag if it has
@@ -78,9 +82,9 @@ func (c *Cache) Key(kind codec.Kind, name string) (Key, error) {
 	var buf [128]byte
 	b := append(buf[:0], c.head...)
 	b = append(append(b, kind.String()...), ':')
-	k := Key{space: uint32(len(c.layout.Prefix) + 1), start: uint32(len(b)), kind: kind}
-	k.text = string(c.appendID(b, ring.Names(), kind, name))
-	return k, nil
+	start := len(b)
+	b = c.appendID(b, ring.Names(), kind, name)
+	return Key{text: string(b), start: start, kind: kind}, nil
 }
 
 // Slot is a blinded tag: what the names of one tag share a cluster slot by.

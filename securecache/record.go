@@ -28,10 +28,7 @@ func (c *Cache) Open(ctx context.Context, key Key, record []byte) ([]byte, error
 
 // openTo is Open into dst's spare capacity.
 func (c *Cache) openTo(ctx context.Context, dst []byte, key *Key, record []byte) ([]byte, error) {
-	value, err := c.codec.Open(dst, key.Binding(), record)
-	if err != nil {
-		value, err = c.again(ctx, dst, key, record, err)
-	}
+	value, err := c.open(ctx, dst, key, record)
 	if err == nil {
 		c.counters.hits.Add(1)
 		return value, nil
@@ -57,8 +54,11 @@ func (c *Cache) refuse(key Key, err *RefusedError) error {
 	return err
 }
 
-// again opens what did not open for err, where that is worth another try.
-func (c *Cache) again(ctx context.Context, dst []byte, key *Key, record []byte, err error) ([]byte, error) {
+func (c *Cache) open(ctx context.Context, dst []byte, key *Key, record []byte) ([]byte, error) {
+	value, err := c.codec.Open(dst, key.Binding(), record)
+	if err == nil {
+		return value, nil
+	}
 	if err := c.learn(ctx, err); err != nil {
 		return nil, err
 	}

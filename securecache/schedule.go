@@ -149,7 +149,7 @@ func (k Key) eventUnder(field string) Key {
 // sibling is a key of the same namespace.
 func (k Key) sibling(kind codec.Kind, id string) Key {
 	text := k.text[:k.stem()] + ":" + kind.String() + ":" + id
-	return Key{text: text, space: k.space, start: uint32(len(text) - len(id)), kind: kind}
+	return Key{text: text, start: len(text) - len(id), kind: kind}
 }
 
 // holdsEvents reports whether k is a hash of events.
@@ -184,10 +184,7 @@ const eventFixed = 1 + 8 + 4 + 1
 // counted before it is returned.
 func (c *Cache) OpenEvent(ctx context.Context, shard Key, field string, payload []byte) (Event, error) {
 	place := shard.eventUnder(field)
-	content, err := c.codec.Open(nil, place.Binding(), payload)
-	if err != nil {
-		content, err = c.again(ctx, nil, &place, payload, err)
-	}
+	content, err := c.open(ctx, nil, &place, payload)
 	var refused *RefusedError
 	switch {
 	case errors.Is(err, codec.ErrExpired):
