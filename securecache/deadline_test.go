@@ -7,10 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/securecache/securecache-go/codec"
 	"github.com/securecache/securecache-go/internal/server/servertest"
 	"github.com/securecache/securecache-go/scripts/lua"
 	"github.com/securecache/securecache-go/securecache"
+	"github.com/securecache/securecache-go/securecachetest"
 )
 
 // asks is a user's script.
@@ -81,4 +84,39 @@ func TestDeadlines(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// TestBatchKeepsCancellation cancels callers of a server that hangs, long before
+// the client would give up by itself.
+func TestBatchKeepsCancellation(t *testing.T) {
+	t.Parallel()
+	env := securecachetest.Start(t)
+	servertest.Real(t, env.Server)
+	o := *env.Client.Options()
+	o.ReadTimeout = time.Hour
+	rdb := redis.NewClient(&o)
+	t.Cleanup(func() { _ = rdb.Close() })
+	c, err := securecache.New(rdb, env.Keyring, &securecache.Options{Batch: true})
+	ok(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	set(t, c, "a", "v", time.Minute)
+	item, err := c.Item(t.Context(), "a")
+	ok(t, err)
+	ok(t, env.Server.Pause())
+	t.Cleanup(func() { _ = env.Server.Resume() })
+	ctx, cancel := context.WithCancel(t.Context())
+	calls := verbs(t, c, item, "a", "b", []byte("w"))
+	var started, ended sync.WaitGroup
+	started.Add(len(calls))
+	for name, run := range calls {
+		ended.Go(func() {
+			started.Done()
+			if err := run(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	started.Wait()
+	cancel()
+	ended.Wait()
 }
