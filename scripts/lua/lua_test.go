@@ -357,3 +357,38 @@ func TestContextThatHasEnded(t *testing.T) {
 		t.Errorf("never sent, and yet: %v", err)
 	}
 }
+
+// TestNoConnectionIsFree has all connections of a client in use: a call that did
+// not get one was not sent, and goes through once one is free.
+func TestNoConnectionIsFree(t *testing.T) {
+	env := securecachetest.Start(t)
+	for name, tc := range map[string]struct {
+		size, most int // of the pool, and of connections
+		err        error
+	}{
+		"all in use":      {1, 0, redis.ErrPoolTimeout},
+		"no more allowed": {2, 1, redis.ErrPoolExhausted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := *env.Client.Options()
+			o.PoolSize, o.MaxActiveConns, o.PoolTimeout = tc.size, tc.most, 10*time.Millisecond
+			rdb := redis.NewClient(&o)
+			t.Cleanup(func() { _ = rdb.Close() })
+			held := rdb.Conn()
+			if err := held.Ping(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			r := lua.NewRunner(rdb, nil)
+			_, err := r.Run(t.Context(), lua.Replace, []string{key}, "", "record", 0)
+			if !errors.Is(err, tc.err) || errors.Is(err, lua.ErrOutcomeUnknown) {
+				t.Errorf("never sent, and yet: %v", err)
+			}
+			if err := held.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.Run(t.Context(), lua.Touch, []string{key}, 1000, 0); err != nil {
+				t.Errorf("with a connection: %v", err)
+			}
+		})
+	}
+}

@@ -176,7 +176,8 @@ func transient(err error) bool {
 // notSent reports whether the command cannot have left the process.
 func notSent(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout)
+	return errors.As(err, &op) && op.Op == "dial" ||
+		errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted)
 }
 
 // mayHaveRun reports whether the command may have reached the server without
