@@ -93,7 +93,7 @@ func TestBatchKeepsCancellation(t *testing.T) {
 	env := securecachetest.Start(t)
 	servertest.Real(t, env.Server)
 	o := *env.Client.Options()
-	o.ReadTimeout = time.Hour
+	o.ReadTimeout, o.MaxRetries = time.Minute, -1
 	rdb := redis.NewClient(&o)
 	t.Cleanup(func() { _ = rdb.Close() })
 	c, err := securecache.New(rdb, env.Keyring, &securecache.Options{Batch: true})
@@ -107,11 +107,10 @@ func TestBatchKeepsCancellation(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	calls := verbs(t, c, item, "a", "b", []byte("w"))
 	var started, ended sync.WaitGroup
-	started.Add(len(calls))
+	started.Add(len(calls)) // to wait for their answers
 	for name, run := range calls {
 		ended.Go(func() {
-			started.Done()
-			if err := run(ctx); !errors.Is(err, context.Canceled) {
+			if err := run(&awaited{Context: ctx, awaits: sync.OnceFunc(started.Done)}); !errors.Is(err, context.Canceled) {
 				t.Errorf("%s: %v", name, err)
 			}
 		})
@@ -119,4 +118,15 @@ func TestBatchKeepsCancellation(t *testing.T) {
 	started.Wait()
 	cancel()
 	ended.Wait()
+}
+
+// awaited tells when its end is waited for.
+type awaited struct {
+	context.Context
+	awaits func()
+}
+
+func (c *awaited) Done() <-chan struct{} {
+	c.awaits()
+	return c.Context.Done()
 }
