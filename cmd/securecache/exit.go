@@ -240,8 +240,10 @@ func ofNetwork(err error) *failure {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return &failure{code: exitUnreachable, next: "see that the server runs and is not busy, or wait longer with --timeout"}
 	case errors.As(err, &timeout), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
-		errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted), errors.Is(err, redis.ErrClosed):
+		errors.Is(err, redis.ErrClosed):
 		return &failure{code: exitUnreachable, next: "see that the server runs and that its address and port are right"}
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
+		return &failure{code: exitUnreachable, next: "see that the server runs and answers, or raise pool_size and max_active_conns in its URL"}
 	case answered(err, "LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "TRYAGAIN", "ERR max number of clients"):
 		return &failure{code: exitUnreachable, next: "the server is there and not ready: try again"}
 	}

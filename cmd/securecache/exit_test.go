@@ -61,7 +61,7 @@ func TestExitStatus(t *testing.T) {
 		"a deadline":             {context.DeadlineExceeded, exitUnreachable, "--timeout"},
 		"a broken connection":    {fmt.Errorf("x: %w", io.EOF), exitUnreachable, "address and port"},
 		"a busy pool":            {redis.ErrPoolTimeout, exitUnreachable, "server runs"},
-		"no more connections":    {redis.ErrPoolExhausted, exitUnreachable, "server runs"},
+		"no more connections":    {redis.ErrPoolExhausted, exitUnreachable, "max_active_conns"},
 		"a cluster that is down": {reply("CLUSTERDOWN The cluster is down"), exitUnreachable, "try again"},
 		"a server that loads":    {reply("LOADING Redis is loading the dataset in memory"), exitUnreachable, "try again"},
 		"an unknown authority":   {x509.UnknownAuthorityError{}, exitUnreachable, "--tls-ca"},
