@@ -17,7 +17,7 @@ type Options struct {
 
 	// Batch lets concurrent callers share round trips. Every caller's deadline
 	// still holds; one whose context ends returns at once and leaves its command to
-	// run, before later ones of the same key.
+	// run.
 	Batch bool
 
 	// AllowNoTTL permits a TTL of 0, which stores a value without an end. It
